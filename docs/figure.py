@@ -1,0 +1,23 @@
+"""Draws docs/figure.png, the figure of the README, from a film that dipolar simulates and measures.
+
+Run it by hand when the looks of the map change: ``.venv/bin/python docs/figure.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dipolar
+from dipolar.recipes.demo import FILM, MEASURE
+from dipolar.report import render_figures
+
+
+def main() -> None:
+    """Simulate, measure, draw."""
+    film = dipolar.simulate_image(FILM)
+    measurement = dipolar.measure_image(film.image, settings=MEASURE, gain_check=False)
+    Path(__file__).with_name("figure.png").write_bytes(render_figures(measurement)["map"]["png"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Writes the pages of the docs that come from the code: the command line, the settings, the flags.
+
+Run it with ``make docs``; ``tests/test_docs.py`` fails while a page on disk differs from what it would write.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from cyclopts import App
+from rich.console import Console
+
+from dipolar.cli.main import app
+from dipolar.core.flags import MEANING
+from dipolar.recipes.settings import MeasureSettings, Settings, SimulateSettings
+
+HERE = Path(__file__).parent
+MADE = "<!-- Made by `make docs`; edit the code it comes from. -->"
+
+
+def commands(of: App, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every command that does something, in order of name."""
+    for name in sorted(name for name in of if not name.startswith("-")):
+        below = [inner for inner in of[name] if not inner.startswith("-")]
+        if below:
+            yield from commands(of[name], (*path, name))
+        else:
+            yield (*path, name)
+
+
+def help_text(path: tuple[str, ...]) -> str:
+    """Return what ``dipolar ... --help`` prints, 100 characters wide."""
+    out = io.StringIO()
+    app.help_print(list(path), console=Console(file=out, width=100, color_system=None, legacy_windows=False))
+    return "\n".join(line.rstrip() for line in out.getvalue().strip().splitlines())
+
+
+def cli_page() -> str:
+    """Return the page of the command line."""
+    parts = [
+        "# The command line",
+        MADE,
+        "Exit status: 0 done; 1 bad data or settings, with one message; 2 wrong usage; 130 interrupted. With\n"
+        "`--json`, one JSON object is on standard output and everything else on standard error. Options of\n"
+        "`dipolar image measure` that set something can stand in a TOML file, given with `--settings`, with `_` for\n"
+        "`-`; options win over the file.",
+    ]
+    for path in ((), *commands(app)):
+        parts += [f"## {' '.join(('dipolar', *path))}", f"```\n{help_text(path)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def settings_table(model: type[Settings]) -> str:
+    """Return a table of every setting of a model: name, default, meaning."""
+    rows = ["| setting | default | what it is |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = "not given" if field.default is None else f"`{str(field.default).lower()}`"
+        default = f"`{field.default}`" if isinstance(field.default, str) else default
+        rows.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def settings_page() -> str:
+    """Return the page of settings."""
+    parts = [
+        "# Settings",
+        MADE,
+        "## Measuring an image",
+        "Options of `dipolar image measure`, keys of `--settings run.toml`, and keywords of `dipolar.measure_image`.",
+        settings_table(MeasureSettings),
+        "## Simulating an image",
+        "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
+        settings_table(SimulateSettings),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def flags_page() -> str:
+    """Return the page of flags."""
+    rows = ["| bit | value | name | meaning |", "|---|---|---|---|"]
+    rows += [
+        f"| {flag.value.bit_length() - 1} | {flag.value} | `{str(flag.name).lower()}` | {meaning} |"
+        for flag, meaning in MEANING.items()
+    ]
+    head = "The column `flags` of every table is the sum of the values below; 0 means that nothing is wrong."
+    return "\n\n".join(["# Flags", MADE, head, "\n".join(rows)]) + "\n"
+
+
+PAGES = {"cli.md": cli_page, "settings.md": settings_page, "flags.md": flags_page}
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page(), encoding="utf-8")
+        print(HERE / name)
+
+
+if __name__ == "__main__":
+    main()

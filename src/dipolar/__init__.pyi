@@ -1,0 +1,21 @@
+from .core.nouns import Cells, Columns, Field, Image, Measurement
+from .io import load, open_image, save
+from .recipes.measure import measure_image
+from .recipes.results import report
+from .recipes.simulate import simulate_image
+
+__version__: str
+
+__all__ = [
+    "Cells",
+    "Columns",
+    "Field",
+    "Image",
+    "Measurement",
+    "load",
+    "measure_image",
+    "open_image",
+    "report",
+    "save",
+    "simulate_image",
+]

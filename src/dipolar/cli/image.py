@@ -1,0 +1,70 @@
+"""``dipolar image``: what can be done with one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from dipolar.cli import show
+from dipolar.recipes.settings import MeasureSettings, change, read_toml, to_toml
+
+if TYPE_CHECKING:
+    from dipolar.core.nouns import Measurement
+
+app = App(name="image", help="Measure one atomically resolved image.", help_format="plaintext")
+
+
+@app.command
+def measure(
+    image: Path,
+    /,
+    *,
+    out: Path | None = None,
+    settings: Path | None = None,
+    options: Annotated[MeasureSettings | None, Parameter(name="*")] = None,
+    show_settings: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Find every column, fit it, build unit cells and map their polar displacement with one standard error per value.
+
+    Parameters
+    ----------
+    image
+        dm3, dm4, emd, ser, emi, hspy, zspy, mrc, tif, png, npy or h5 file.
+    out
+        Folder for the result, written whole or not at all. Default: NAME.dipolar in the current folder.
+    settings
+        TOML file with any of the settings below; options on the command line win over it.
+    show_settings
+        Print the complete settings, as TOML, before the run.
+    json
+        Print one JSON object on standard output, and everything else on standard error.
+    """
+    chosen = MeasureSettings() if settings is None else read_toml(settings, MeasureSettings)
+    if options is not None:
+        chosen = change(chosen, {name: getattr(options, name) for name in options.model_fields_set})
+    if show_settings:
+        (show.note if json else show.line)(to_toml(chosen).rstrip())
+
+    from dipolar.recipes.measure import measure_image
+    from dipolar.recipes.results import check_out, write_result
+
+    folder = check_out(out or Path(f"{image.stem}.dipolar"))
+    with show.progress_bars() as progress:
+        measurement = measure_image(image, settings=chosen, progress=progress)
+        write_result(measurement, folder, formats=chosen.figure_formats, progress=progress)
+    report(measurement, folder, json=json)
+
+
+def report(measurement: Measurement, folder: Path, *, json: bool, extra: dict[str, Any] | None = None) -> None:
+    """Print what was found in a few lines and the path of the report, or all of it as one JSON object."""
+    from dipolar.recipes.results import headline, overview
+
+    if json:
+        show.as_json({"status": "done", **overview(measurement), **(extra or {}), "out": str(folder.resolve())})
+        return
+    for text in headline(measurement):
+        show.line(text)
+    show.line(str(folder / "report.html"))

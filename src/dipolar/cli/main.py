@@ -1,0 +1,71 @@
+"""The ``dipolar`` command: finds the command asked for, runs it, and turns errors into messages and exit statuses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from pydantic import ValidationError
+
+from dipolar import __version__
+from dipolar.cli import demo, image, show, simulate, verify
+from dipolar.core.errors import DipolarError
+from dipolar.recipes.settings import offenders
+
+DONE, BAD_DATA, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = App(
+    name="dipolar",
+    help="Maps of polar displacement from atomically resolved STEM images, with an uncertainty on every value.",
+    help_format="plaintext",
+    version=__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(demo.demo)
+app.command(image.app)
+app.command(simulate.app)
+app.command(verify.verify)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 bad data or settings, 2 wrong usage, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        app(
+            arguments,
+            exit_on_error=False,
+            print_error=False,
+            help_on_error=False,
+        )
+    except CycloptsError as error:
+        show.note(f"dipolar: {_usage(error)}\n  do:   dipolar {' '.join(_commands(arguments))} --help")
+        return WRONG_USAGE
+    except DipolarError as error:
+        show.note(f"{type(error).__name__}: {error}")
+        if "--json" in arguments:
+            show.as_json({"status": "error", "error": type(error).__name__, "message": str(error)})
+        return BAD_DATA
+    except KeyboardInterrupt:
+        show.note("interrupted; nothing was left half-written")
+        return INTERRUPTED
+    except Exception as error:
+        error.add_note("This is a fault in dipolar: please report the lines above, and the command, to its developers.")
+        raise
+    return DONE
+
+
+def _usage(error: CycloptsError) -> str:
+    cause = error.__cause__ or error.__context__
+    return offenders(cause, prefix="--") if isinstance(cause, ValidationError) else str(error)
+
+
+def _commands(arguments: Sequence[str]) -> list[str]:
+    """Return the leading words that name a command, for a hint at the right help page."""
+    words: list[str] = []
+    for word in arguments:
+        if word not in ("demo", "image", "measure", "simulate", "verify"):
+            break
+        words.append(word)
+    return words

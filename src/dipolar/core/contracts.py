@@ -1,0 +1,16 @@
+"""What stages ask of whoever calls them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told how far a long step has come; raise from it to stop the work."""
+
+    def __call__(self, step: str, fraction: float) -> None:
+        """Take the name of the step in plain words and the fraction done, 0 to 1."""
+
+
+def silent(step: str, fraction: float) -> None:
+    """Ignore progress."""

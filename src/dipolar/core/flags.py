@@ -1,0 +1,59 @@
+"""The one registry of flags: a bit, a name and a meaning for everything that can be wrong with a row.
+
+A failed fit is data: its row stays in the table and says here what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+import numpy as np
+from jaxtyping import Bool, UInt32
+
+
+class Flag(IntFlag):
+    """One bit per cause. Rows of columns and of cells share the registry; see `MEANING`."""
+
+    NOT_CONVERGED = 1 << 0
+    POOR_FIT = 1 << 1
+    SATURATED = 1 << 2
+    EDGE = 1 << 3
+    WEAK = 1 << 4
+    MOVED = 1 << 5
+    ODD_SHAPE = 1 << 6
+    PREDICTED = 1 << 7
+    AMBIGUOUS_SUBLATTICE = 1 << 8
+    NEAR_INVALID = 1 << 9
+    FLAGGED_COLUMN = 1 << 10
+    ODD_CELL = 1 << 11
+
+
+MEANING: dict[Flag, str] = {
+    Flag.NOT_CONVERGED: "the fit did not converge; its position is the last step and its sigma is nan",
+    Flag.POOR_FIT: "the residuals exceed the noise of the image significantly; sigma is widened accordingly",
+    Flag.SATURATED: "pixels at the detector's ceiling lie under the column",
+    Flag.EDGE: "part of the fitting window lies outside the image",
+    Flag.WEAK: "the amplitude is below 5 standard errors",
+    Flag.MOVED: "the fit ended far from where the lattice expects the column",
+    Flag.ODD_SHAPE: "the fitted widths are far from those of the sublattice",
+    Flag.PREDICTED: "no intensity maximum was found; the guess came from the neighbouring columns",
+    Flag.AMBIGUOUS_SUBLATTICE: "the intensities do not tell A from B in this crystal; the labels may be exchanged",
+    Flag.NEAR_INVALID: "invalid pixels (nan) lie in the fitting window",
+    Flag.FLAGGED_COLUMN: "one of the five columns of this cell carries a flag that concerns its position",
+    Flag.ODD_CELL: "the cell's edges are far from those of its surroundings",
+}
+
+POSITION_FLAGS = (
+    Flag.NOT_CONVERGED | Flag.POOR_FIT | Flag.SATURATED | Flag.EDGE | Flag.WEAK | Flag.MOVED | Flag.NEAR_INVALID
+)
+"""The flags of a column after which its position should not be trusted blindly."""
+
+
+def has(flags: UInt32[np.ndarray, " row"], flag: Flag) -> Bool[np.ndarray, " row"]:
+    """Return where any bit of `flag` is set, shape (row,)."""
+    return (flags & np.uint32(flag)) != 0
+
+
+def names(flags: int) -> list[str]:
+    """Return the lower-case names of the bits set in one row's flags."""
+    return [str(flag.name).lower() for flag in Flag if int(flags) & flag]

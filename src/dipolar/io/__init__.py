@@ -1,0 +1,26 @@
+"""File ↔ nouns: images in, results out. Formats are names until such a file is met."""
+
+from __future__ import annotations
+
+from dipolar.io.atomic import sha256_of
+from dipolar.io.folder import result_folder, write_run_json
+from dipolar.io.images import check_image, open_image
+from dipolar.io.result_file import load, save, verify
+from dipolar.io.tables import read_cells_csv, read_columns_csv, write_cells_csv, write_columns_csv
+from dipolar.io.units import length_pm
+
+__all__ = [
+    "check_image",
+    "length_pm",
+    "load",
+    "open_image",
+    "read_cells_csv",
+    "read_columns_csv",
+    "result_folder",
+    "save",
+    "sha256_of",
+    "verify",
+    "write_cells_csv",
+    "write_columns_csv",
+    "write_run_json",
+]

@@ -1,0 +1,241 @@
+"""Lattice indices, grown from neighbour to neighbour, so that curvature, strain and a dislocation do no harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Bool, Float, Int32
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
+from scipy.spatial import cKDTree
+
+from dipolar.core.nouns import LINK_STEPS
+
+TOLERANCE = 0.28  # of the A-B distance: displacement 0.1, strain 0.05, noise
+OPPOSITE = np.array([1, 0, 3, 2, 5, 4, 7, 6])
+SAME_KIND = slice(4, 8)
+FEWEST_LINKS = 3  # the corner column of a crystal has three
+SMALLEST_GRAIN = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Indexed:
+    """Points of a crystal with their links and indices."""
+
+    points_px: Float[np.ndarray, "point 2"]
+    """The points that belong to a crystal."""
+    source: Int32[np.ndarray, " point"]
+    """Their rows in the table that came in."""
+    links: Int32[np.ndarray, "point 8"]
+    """Neighbour in each of `LINK_STEPS`; -1 where there is none."""
+    index: Int32[np.ndarray, "point 2"]
+    """Lattice index in A-B steps."""
+    grain: Int32[np.ndarray, " point"]
+    """Number of the connected crystal, the largest first."""
+    steps_px: Float[np.ndarray, "point 2 2"]
+    """The two A-B steps around each point."""
+
+
+def index_points(points_px: Float[np.ndarray, "point 2"], steps_px: Float[np.ndarray, "2 2"]) -> Indexed:
+    """Return the points that lie on a lattice, with links and indices.
+
+    Every point looks for a neighbour in eight directions: the four A-B steps, whose ends scatter with the displacement,
+    and the four A-A steps, whose ends do not. Links must be mutual. The local steps are averaged over linked points and
+    the search is repeated with them, so that a curved lattice is followed. Indices are then handed on along the best
+    links first (a minimum spanning tree), which leaves the seam that a dislocation enforces in the worst place.
+
+    Parameters
+    ----------
+    points_px
+        Candidates, (y, x).
+    steps_px
+        Mean A-B steps as rows.
+    """
+    local = np.broadcast_to(steps_px, (len(points_px), 2, 2)).copy()
+    links = np.full((len(points_px), 8), -1, dtype=np.int32)
+    if len(points_px) < SMALLEST_GRAIN:
+        return _subset(points_px, links, local, np.zeros(len(points_px), dtype=bool))
+    tree = cKDTree(points_px)
+    for _ in range(3):
+        links = find_links(points_px, local, tree)
+        links = _core(links)
+        local = local_steps(points_px, links, local)
+    links = _core(find_links(points_px, local, tree))
+    return _subset(points_px, links, local, np.any(links >= 0, axis=1))
+
+
+def find_links(
+    points_px: Float[np.ndarray, "point 2"],
+    steps_px: Float[np.ndarray, "point 2 2"],
+    tree: cKDTree,
+) -> Int32[np.ndarray, "point 8"]:
+    """Return the mutual nearest neighbour of each point in each of `LINK_STEPS`, -1 where there is none."""
+    reach = TOLERANCE * np.sqrt(np.mean(np.sum(steps_px**2, axis=2)))
+    links = np.full((len(points_px), 8), -1, dtype=np.int32)
+    for k, step in enumerate(LINK_STEPS):
+        target = points_px + np.einsum("s,psd->pd", step.astype(float), steps_px)
+        distance, nearest = tree.query(target, distance_upper_bound=reach, workers=-1)
+        links[:, k] = np.where(np.isfinite(distance), nearest, -1)
+    mutual = np.full_like(links, -1)
+    rows = np.arange(len(points_px))
+    for k in range(8):
+        there = links[:, k]
+        back = np.where(there >= 0, links[np.maximum(there, 0), OPPOSITE[k]], -1)
+        mutual[:, k] = np.where(back == rows, there, -1)
+    return mutual
+
+
+def local_steps(
+    points_px: Float[np.ndarray, "point 2"],
+    links: Int32[np.ndarray, "point 8"],
+    steps_px: Float[np.ndarray, "point 2 2"],
+    *,
+    rounds: int = 3,
+) -> Float[np.ndarray, "point 2 2"]:
+    """Return the two A-B steps around each point, from the A-A links of the point and of its surroundings.
+
+    Only links between like columns count: those between A and B carry the displacement.
+    """
+    total = np.zeros((len(points_px), 2, 2))  # a and b
+    count = np.zeros((len(points_px), 2))
+    for k in range(4, 8):
+        has = np.flatnonzero(links[:, k] >= 0)
+        vector = points_px[links[has, k]] - points_px[has]
+        which = 0 if LINK_STEPS[k][0] == LINK_STEPS[k][1] else 1
+        total[has, which] += vector * LINK_STEPS[k][0]
+        count[has, which] += 1
+    for _ in range(rounds):
+        new_total, new_count = total.copy(), count.copy()
+        for k in range(8):
+            has = np.flatnonzero(links[:, k] >= 0)
+            new_total[has] += total[links[has, k]]
+            new_count[has] += count[links[has, k]]
+        total, count = new_total, new_count
+    ab = np.stack([steps_px[:, 0] + steps_px[:, 1], steps_px[:, 0] - steps_px[:, 1]], axis=1)
+    mean = np.where(count[..., None] > 0, total / np.maximum(count, 1)[..., None], ab)
+    return np.stack([(mean[:, 0] + mean[:, 1]) / 2, (mean[:, 0] - mean[:, 1]) / 2], axis=1)
+
+
+def _core(links: Int32[np.ndarray, "point 8"]) -> Int32[np.ndarray, "point 8"]:
+    """Drop, again and again, points with fewer than three links: chance neighbours of an amorphous region."""
+    links = links.copy()
+    while True:
+        weak = np.count_nonzero(links >= 0, axis=1)
+        drop = (weak > 0) & (weak < FEWEST_LINKS)
+        if not drop.any():
+            return links
+        links[drop] = -1
+        gone = drop[np.maximum(links, 0)] & (links >= 0)
+        links[gone] = -1
+
+
+def _subset(
+    points_px: Float[np.ndarray, "point 2"],
+    links: Int32[np.ndarray, "point 8"],
+    steps_px: Float[np.ndarray, "point 2 2"],
+    keep: Bool[np.ndarray, " point"],
+) -> Indexed:
+    """Index the linked points, dropping crystals too small or too loosely linked to be one."""
+    graph, order = _graph(points_px, links, steps_px)
+    _, label = connected_components(graph, directed=False)
+    members = np.bincount(label[keep], minlength=label.max(initial=-1) + 1)
+    bonds = np.bincount(label, weights=np.count_nonzero(links >= 0, axis=1), minlength=len(members))
+    good = (members >= SMALLEST_GRAIN) & (bonds >= 4.5 * np.maximum(members, 1))
+    keep = keep & good[label] if len(members) else keep
+    ranks = np.argsort(np.argsort(-np.where(good, members, 0), kind="stable"), kind="stable")
+    index = _indices(graph, order, label, keep, points_px)
+    rows = np.flatnonzero(keep)
+    where = np.full(len(points_px) + 1, -1, dtype=np.int32)
+    where[rows] = np.arange(len(rows), dtype=np.int32)
+    return Indexed(
+        points_px=points_px[rows],
+        source=rows.astype(np.int32),
+        links=where[links[rows]],
+        index=index[rows],
+        grain=ranks[label[rows]].astype(np.int32) if len(members) else np.zeros(0, dtype=np.int32),
+        steps_px=steps_px[rows],
+    )
+
+
+def _graph(
+    points_px: Float[np.ndarray, "point 2"],
+    links: Int32[np.ndarray, "point 8"],
+    steps_px: Float[np.ndarray, "point 2 2"],
+) -> tuple[scipy.sparse.csr_matrix, scipy.sparse.csr_matrix]:
+    """Return the graph of links weighted by their mismatch, and one that holds the direction of each link plus 1."""
+    start, kind = np.nonzero(links >= 0)
+    end = links[start, kind]
+    expected = np.einsum("ls,lsd->ld", LINK_STEPS[kind].astype(float), steps_px[start])
+    mismatch = np.linalg.norm(points_px[end] - points_px[start] - expected, axis=1)
+    # A-B links are worse by the displacement itself; both kinds join the tree only where they must
+    weight = 1e-3 + mismatch
+    shape = (len(points_px), len(points_px))
+    return (
+        scipy.sparse.csr_matrix((weight, (start, end)), shape=shape),
+        scipy.sparse.csr_matrix((kind + 1, (start, end)), shape=shape),
+    )
+
+
+def _indices(
+    graph: scipy.sparse.csr_matrix,
+    kinds: scipy.sparse.csr_matrix,
+    label: Int32[np.ndarray, " point"],
+    keep: Bool[np.ndarray, " point"],
+    points_px: Float[np.ndarray, "point 2"],
+) -> Int32[np.ndarray, "point 2"]:
+    """Hand indices on along the best links, starting in the middle of each crystal."""
+    index = np.zeros((graph.shape[0], 2), dtype=np.int32)
+    tree = minimum_spanning_tree(graph.maximum(graph.T))
+    both = tree.maximum(tree.T)
+    for grain in np.unique(label[keep]):
+        members = np.flatnonzero((label == grain) & keep)
+        middle = points_px[members].mean(axis=0)
+        seed = members[np.argmin(np.sum((points_px[members] - middle) ** 2, axis=1))]
+        order, before = breadth_first_order(both, seed, directed=False)
+        steps = np.zeros((len(order), 2), dtype=np.int32)
+        kind = np.asarray(kinds[before[order[1:]], order[1:]]).ravel() - 1
+        steps[1:] = LINK_STEPS[kind]
+        _accumulate(index, order, before, steps)
+    return index
+
+
+def _accumulate(
+    index: Int32[np.ndarray, "point 2"],
+    order: Int32[np.ndarray, " visited"],
+    before: Int32[np.ndarray, " point"],
+    steps: Int32[np.ndarray, "visited 2"],
+) -> None:
+    """Add the step of each visited point to the index of the point before it (in place)."""
+    total = index.tolist()
+    previous, added = before[order].tolist(), steps.tolist()
+    for k, point in enumerate(order.tolist()):
+        if k:
+            origin = total[previous[k]]
+            total[point] = [origin[0] + added[k][0], origin[1] + added[k][1]]
+    index[order] = np.array([total[point] for point in order.tolist()], dtype=np.int32)
+
+
+def missing_sites(
+    found: Indexed, *, shape: tuple[int, int], margin_px: float, supporters: int = 3
+) -> Float[np.ndarray, "site 2"]:
+    """Return where columns are expected by at least `supporters` linked neighbours but no maximum was found.
+
+    A weak B column between four A columns has four supporters; the row beyond a crystal's edge has at most three, and
+    what is fitted there must prove itself by its amplitude.
+    """
+    start, kind = np.nonzero(found.links < 0)
+    expected = found.points_px[start] + np.einsum(
+        "ls,lsd->ld", LINK_STEPS[kind].astype(float), found.steps_px[start]
+    )
+    if not len(expected):
+        return np.zeros((0, 2))
+    site = np.column_stack([found.grain[start], found.index[start] + LINK_STEPS[kind]])
+    _, group = np.unique(site, axis=0, return_inverse=True)
+    count = np.bincount(group)
+    mean = np.column_stack([np.bincount(group, weights=expected[:, k]) / count for k in (0, 1)])
+    inside = np.all((mean >= margin_px) & (mean <= np.array(shape) - 1 - margin_px), axis=1)
+    mean = mean[inside & (count >= supporters)]
+    reach = 0.5 * np.sqrt(np.mean(np.sum(found.steps_px**2, axis=2)))
+    distance, _ = cKDTree(found.points_px).query(mean)
+    return mean[distance > reach]

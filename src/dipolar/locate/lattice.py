@@ -1,0 +1,270 @@
+"""Lattice and scale from the image itself: the two steps from a column to its nearest neighbours.
+
+The autocorrelation of an atomically resolved image peaks at every vector that leads from column to column, whatever the
+intensities of the columns are. Averaged over tiles it does not care about domains, layers or a slow background.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+from jaxtyping import Bool, Float, Float32
+
+from dipolar.core.errors import NoLatticeError
+
+TILE_PX = 512
+MAX_TILES = 9
+SMALLEST_STEP_PX = 3.0
+BACKGROUND_PX = 40.0  # slower variations are background; passes lattices of up to ~120 px per cell
+FAINTEST_PEAK = 0.12  # of the highest; an A-B peak at B/A = 0.1 still stands at 0.2
+FLATTEST_CRYSTAL = 0.12  # share of the variance that repeats: amorphous images stay below 0.08
+
+
+def find_steps(
+    data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]
+) -> Float[np.ndarray, "2 2"]:
+    """Return the two shortest lattice steps between columns, as rows (y, x), in px.
+
+    In a perovskite seen along [100] these lead from A to B, half a cell diagonal each; where B is invisible, from A to
+    where B would be.
+
+    Parameters
+    ----------
+    data
+        The image; invalid pixels may hold anything finite.
+    valid
+        Where it was measured.
+
+    Raises
+    ------
+    NoLatticeError
+        Where no two independent vectors repeat: vacuum, amorphous material, noise, magnification too low.
+    """
+    correlation = mean_autocorrelation(data, valid)
+    peaks = _peaks(correlation)
+    if len(peaks) < 4:
+        raise _no_lattice(data)
+    first, second = _best_pair(correlation, peaks, data)
+    sampler = _Sampler(correlation)
+    if _center_is_occupied(sampler, first, second):
+        return _orient(0.5 * (first + second), 0.5 * (first - second))
+    return _orient(*_alternate(sampler, first, second))
+
+
+def mean_autocorrelation(
+    data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]
+) -> Float[np.ndarray, "lag_y lag_x"]:
+    """Return the autocorrelation of the image without its slow background, averaged over tiles, lag 0 in the middle.
+
+    Each tile is normalised by its own variance, so that bright layers do not outvote dark ones, and the sum by the
+    shrinking overlap of the tapered tiles.
+    """
+    tile = min(TILE_PX, data.shape[0]), min(TILE_PX, data.shape[1])
+    padded = tuple(scipy.fft.next_fast_len(2 * n, real=True) for n in tile)
+    taper = np.outer(np.hanning(tile[0] + 2)[1:-1], np.hanning(tile[1] + 2)[1:-1]).astype(np.float32)
+    passes = _high_pass(padded, min(BACKGROUND_PX, min(tile) / 4))
+    power = np.zeros_like(passes)
+    for y, x in _tile_corners(data.shape, tile):
+        mask = valid[y : y + tile[0], x : x + tile[1]]
+        if mask.mean() < 0.2:
+            continue
+        values = data[y : y + tile[0], x : x + tile[1]]
+        flat = np.where(mask, values - values[mask].mean(), np.float32(0.0)) * taper
+        spectrum = passes * np.abs(scipy.fft.rfft2(flat, padded, workers=-1)) ** 2
+        total = float(spectrum.sum())
+        if total > 0:
+            power += spectrum / total
+    overlap = _centered(scipy.fft.irfft2(np.abs(scipy.fft.rfft2(taper, padded)) ** 2, padded), tile)
+    lags = _centered(scipy.fft.irfft2(power, padded), tile)
+    safe = overlap > 0.02 * overlap.max()
+    result = np.where(safe, lags / np.where(safe, overlap, 1.0), 0.0)
+    middle = result[tile[0] // 2, tile[1] // 2]
+    return (result / middle if middle > 0 else result).astype(np.float64)
+
+
+def _tile_corners(shape: tuple[int, ...], tile: tuple[int, int]) -> list[tuple[int, int]]:
+    per_axis = int(np.sqrt(MAX_TILES))
+    ys, xs = (
+        np.unique(np.linspace(0, size - edge, min(per_axis, -(-size // edge))).astype(int))
+        for size, edge in zip(shape, tile, strict=True)
+    )
+    return list(itertools.product(ys.tolist(), xs.tolist()))
+
+
+def _high_pass(padded: tuple[int, ...], sigma_px: float) -> Float32[np.ndarray, "y x"]:
+    """Return the power that passes when a Gaussian blur of `sigma_px` is subtracted, per frequency."""
+    fy, fx = np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :]
+    return ((1.0 - np.exp(-2.0 * (np.pi * sigma_px) ** 2 * (fy**2 + fx**2))) ** 2).astype(np.float32)
+
+
+def _centered(array: Float32[np.ndarray, "y x"], tile: tuple[int, int]) -> Float32[np.ndarray, "lag_y lag_x"]:
+    shifted = scipy.fft.fftshift(array)
+    y, x = shifted.shape[0] // 2 - tile[0] // 2, shifted.shape[1] // 2 - tile[1] // 2
+    return shifted[y : y + tile[0], x : x + tile[1]]
+
+
+def _peaks(correlation: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "peak 2"]:
+    """Return the lags of the local maxima in one half-plane, shortest first."""
+    center = np.array(correlation.shape) // 2
+    smooth = scipy.ndimage.gaussian_filter(correlation, 0.7)
+    is_peak = (scipy.ndimage.maximum_filter(smooth, 3) == smooth) & (smooth > 0)
+    found = np.argwhere(is_peak)
+    lags = found - center
+    radius = np.hypot(lags[:, 0], lags[:, 1])
+    upper = (lags[:, 0] > 0) | ((lags[:, 0] == 0) & (lags[:, 1] > 0))
+    inside = np.all(np.abs(lags) <= 0.35 * np.array(correlation.shape), axis=1)
+    keep = upper & inside & (radius >= SMALLEST_STEP_PX)
+    found, radius = found[keep], radius[keep]
+    heights = smooth[tuple(found.T)]
+    if not len(heights):
+        return np.zeros((0, 2))
+    strong = heights > FAINTEST_PEAK * heights.max()
+    order = np.argsort(radius[strong])
+    found = found[strong][order]
+    fine = np.array([_summit(smooth, y, x) for y, x in found])
+    return fine - center
+
+
+def _summit(array: Float[np.ndarray, "y x"], y: int, x: int) -> tuple[float, float]:
+    """Refine a maximum by a parabola along each axis."""
+    if not (0 < y < array.shape[0] - 1 and 0 < x < array.shape[1] - 1):
+        return float(y), float(x)
+
+    def offset(low: float, mid: float, high: float) -> float:
+        bend = low - 2 * mid + high
+        return 0.0 if bend >= 0 else float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5))
+
+    return (
+        y + offset(array[y - 1, x], array[y, x], array[y + 1, x]),
+        x + offset(array[y, x - 1], array[y, x], array[y, x + 1]),
+    )
+
+
+def _best_pair(
+    correlation: Float[np.ndarray, "y x"],
+    peaks: Float[np.ndarray, "peak 2"],
+    data: Float32[np.ndarray, "y x"],
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return the pair of short vectors whose lattice points are high and whose points between are low."""
+    sampler = _Sampler(correlation)
+    pairs, scores, areas = [], [], []
+    for i, j in itertools.combinations(range(min(len(peaks), 14)), 2):
+        first, second = reduce_basis(peaks[i], peaks[j])
+        area = abs(first[0] * second[1] - first[1] * second[0])
+        short, long = np.hypot(*first), np.hypot(*second)
+        if short < SMALLEST_STEP_PX or long > 3.0 * short or area < 0.45 * short * long:
+            continue
+        pairs.append((first, second))
+        scores.append(_contrast(sampler, first, second))
+        areas.append(area)
+    if not pairs or max(scores) < FLATTEST_CRYSTAL:
+        raise _no_lattice(data)
+    # a lattice three times too coarse scores alike; of the good ones the finest is the crystal's
+    good = [k for k, score in enumerate(scores) if score > 0.75 * max(scores)]
+    return pairs[min(good, key=lambda k: areas[k])]
+
+
+class _Sampler:
+    """Heights of the autocorrelation at any lag, the highest within a pixel or so for lattice points."""
+
+    def __init__(self, correlation: Float[np.ndarray, "y x"]) -> None:
+        self.center = np.array(correlation.shape) // 2
+        self.at_most = scipy.ndimage.maximum_filter(correlation, 3)
+        self.exact = correlation
+
+    def __call__(self, lags: Float[np.ndarray, "lag 2"], *, summit: bool) -> Float[np.ndarray, " lag"]:
+        array = self.at_most if summit else self.exact
+        at = np.rint(lags + self.center).astype(int)
+        inside = np.all((at >= 0) & (at < array.shape), axis=1)
+        return array[tuple(at[inside].T)]
+
+
+def _contrast(sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> float:
+    """Return the mean height at lattice points minus that halfway between them, for the highest of the three halves.
+
+    A lattice too coarse by a factor of two has lattice points of the image among its halves and so scores low.
+    """
+    nodes = _combinations(first, second, lambda m, n: (m, n) != (0, 0))
+    high = sampler(nodes, summit=True)
+    classes = [
+        sampler(0.5 * _combinations(first, second, lambda m, n, i=i, j=j: (m % 2, n % 2) == (i, j)), summit=False)
+        for i, j in ((1, 0), (0, 1), (1, 1))
+    ]
+    if len(high) < 4 or any(len(c) < 2 for c in classes):
+        return -np.inf
+    return float(np.mean(high) - max(np.mean(c) for c in classes))
+
+
+def _combinations(
+    first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"], wanted: Callable[[int, int], bool]
+) -> Float[np.ndarray, "point 2"]:
+    return np.array([m * first + n * second for m in range(-2, 3) for n in range(-2, 3) if wanted(m, n)])
+
+
+def reduce_basis(
+    first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return the shortest two vectors of the same lattice (Gauss reduction), the shorter first."""
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    for _ in range(30):
+        if a @ a > b @ b:
+            a, b = b, a
+        turns = np.rint((a @ b) / max(float(a @ a), 1e-12))
+        if turns == 0:
+            break
+        b = b - turns * a
+    return a, b
+
+
+def _center_is_occupied(sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> bool:
+    """Tell whether the vectors lead from A to A, past a weak B in the middle of the cell.
+
+    The autocorrelation of one kind of column is lowest in the middle of four lattice points; a column there, however
+    weak, lifts it above the middles of the edges.
+    """
+    middles = sampler(np.array([0.5 * (first + second), 0.5 * (first - second)]), summit=False)
+    edges = sampler(np.array([0.5 * first, 0.5 * second]), summit=False)
+    top = np.median(sampler(np.array([first, second]), summit=True))
+    return bool(np.mean(middles) > np.mean(edges) + 0.05 * (top - np.mean(edges)))
+
+
+def _alternate(
+    sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return steps of the same lattice that both lead to the other kind of column.
+
+    The kinds alternate along both steps in a perovskite seen along [100], along one of them only when seen along [110]:
+    like columns correlate better than unlike ones.
+    """
+    alike = {}
+    for m, n in ((1, 1), (1, 0), (0, 1)):
+        odd = _combinations(first, second, lambda i, j, m=m, n=n: (i % 2, j % 2) == (m, n))
+        alike[m, n] = float(np.mean(sampler(odd, summit=True)))
+    spread = max(alike.values()) - min(alike.values())
+    if spread < 0.02 or alike[1, 1] > max(alike.values()) - 0.2 * spread:
+        return first, second
+    return (second, first + second) if alike[1, 0] > alike[0, 1] else (first, first + second)
+
+
+def _orient(first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2 2"]:
+    """Order and sign the steps so that a = sum points right and b = difference points down."""
+    best, best_score = np.stack([first, second]), -np.inf
+    for p, q in ((first, second), (second, first)):
+        for s, t in itertools.product((1, -1), (1, -1)):
+            a, b = s * p + t * q, s * p - t * q
+            score = a[1] / np.hypot(*a) + b[0] / np.hypot(*b)
+            if score > best_score:
+                best, best_score = np.stack([s * p, t * q]), score
+    return best
+
+
+def _no_lattice(data: Float32[np.ndarray, "y x"]) -> NoLatticeError:
+    return NoLatticeError(
+        "no crystal lattice was found: an image with resolved, repeating columns was expected.",
+        got=f"{data.shape[0]} x {data.shape[1]} px in which no two vectors repeat",
+        do="check that the image is in focus and atomically resolved (5 to 100 px per unit cell)",
+    )

@@ -1,0 +1,99 @@
+"""The profile that all columns of a sublattice share: a Gaussian, or a mixture of Gaussians learned from the image.
+
+Real columns have tails (probe aberrations, source size, channelling): a Gaussian fitted to them takes its neighbours'
+tails for its own background and pulls the positions, by an amount proportional to the displacement itself. A sum of
+concentric Gaussians of one ellipse, with non-negative weights, follows any falling profile and cannot ring.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.optimize
+from jaxtyping import Float
+
+from dipolar.locate.kernels import TABLE
+
+CUT_OFF = 3e-4
+"""A profile ends where it has fallen to this share of its peak."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Profile:
+    """Profiles of the two sublattices and their tables."""
+
+    components: Float[np.ndarray, "sublattice component 2"]
+    """(weight, width relative to the core); weights add up to 1 and the curvature at the peak is that of a Gaussian."""
+    tables: Float[np.ndarray, "sublattice node"]
+    """Value at equally spaced q."""
+    slopes: Float[np.ndarray, "sublattice node"]
+    """Derivative at the nodes, per interval."""
+    per_q: Float[np.ndarray, " sublattice"]
+    """Intervals per unit of q."""
+
+    @property
+    def support(self) -> Float[np.ndarray, " sublattice"]:
+        """Distance, in core widths, at which each profile ends."""
+        return np.sqrt(TABLE / self.per_q)
+
+
+def tabulate(components: Float[np.ndarray, "sublattice component 2"]) -> Profile:
+    """Return the profiles of the given mixtures with their tables."""
+    weights, rates = components[..., 0], 0.5 / components[..., 1] ** 2
+    tables, slopes, per_q = [], [], []
+    for w, r in zip(weights, rates, strict=True):
+        end = _end(w, r)
+        q = np.linspace(0.0, end, TABLE + 1)
+        terms = w * np.exp(-np.outer(q, r))
+        tables.append(terms.sum(axis=1))
+        slopes.append(-(terms * r).sum(axis=1) * end / TABLE)
+        per_q.append(TABLE / end)
+    return Profile(
+        components=components, tables=np.array(tables), slopes=np.array(slopes), per_q=np.array(per_q)
+    )
+
+
+def _end(weights: Float[np.ndarray, " component"], rates: Float[np.ndarray, " component"]) -> float:
+    grid = np.linspace(4.0, 400.0, 4000)
+    below = np.flatnonzero(np.exp(-np.outer(grid, rates)) @ weights < CUT_OFF)
+    return float(grid[below[0]] if len(below) else grid[-1])
+
+
+def gaussian_profile() -> Profile:
+    """Return plain Gaussians for both sublattices."""
+    return tabulate(np.array([[[1.0, 1.0]], [[1.0, 1.0]]]))
+
+
+def solve_profile(
+    matrix: Float[np.ndarray, "size size"],
+    vector: Float[np.ndarray, " size"],
+    widths: Float[np.ndarray, " component"],
+    current: Profile,
+) -> tuple[Profile, Float[np.ndarray, " sublattice"]]:
+    """Return the learned profiles, and the factor by which the core of each became narrower (in width).
+
+    Non-negative least squares on the normal equations of `kernels.profile_normals`. A sublattice without columns keeps
+    its profile. The mixture is rescaled so that its weights add up to 1 and its curvature at the peak is that of a
+    unit Gaussian: amplitude and widths keep their meaning whatever the tails are.
+    """
+    count = len(widths)
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    normal = matrix / np.outer(scale, scale) + 1e-9 * np.eye(len(scale))
+    root = np.linalg.cholesky(normal)
+    solution, _ = scipy.optimize.nnls(root.T, np.linalg.solve(root, vector / scale))
+    solution = solution / scale
+    found, factors = [], np.ones(2)
+    for s in (0, 1):
+        weights = solution[s * count : (s + 1) * count]
+        if weights.sum() < 0.3 or not np.isfinite(weights).all():
+            kept = np.zeros((count, 2))
+            kept[:, 1] = 1.0
+            have = current.components[s]
+            kept[: len(have)] = have
+            found.append(kept)
+            continue
+        weights = weights / weights.sum()
+        factors[s] = 1.0 / np.sqrt(np.sum(weights / widths**2))
+        found.append(np.column_stack([weights, widths / factors[s]]))
+    return tabulate(np.array(found)), factors

@@ -1,0 +1,91 @@
+"""Settings that are written as text: regions, layers, lengths with units, lists of formats.
+
+Each has a type for pydantic that checks the text and writes it in one way, so that settings compare and print alike.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dipolar.core.errors import DipolarError
+
+REGION = re.compile(r"\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*")
+MATERIALS = ("SrTiO3", "BiFeO3", "PbTiO3", "BaTiO3")
+FIGURE_FORMATS = ("png", "svg", "pdf")
+
+
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """Return (y0, y1, x0, x1) in px, half open, from ``"y0:y1,x0:x1"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form, or the region is empty.
+    """
+    match = REGION.fullmatch(text)
+    if match is None:
+        raise ValueError("a region is written y0:y1,x0:x1 in whole pixels, for example 1500:2048,0:2048")
+    y0, y1, x0, x1 = (int(part) for part in match.groups())
+    if y0 >= y1 or x0 >= x1:
+        raise ValueError("the region is empty: y0 must be less than y1, and x0 less than x1")
+    return y0, y1, x0, x1
+
+
+def _length(value: object) -> object:
+    """Let lengths be written with their unit ("3.96 Å"); plain numbers pass as they are."""
+    if isinstance(value, str) and re.search(r"[^\d\s.eE+-]", value):
+        from dipolar.io.units import length_pm
+
+        try:
+            return length_pm(value)
+        except DipolarError as error:
+            raise ValueError(str(error.expected)) from error
+    return value
+
+
+def _region(text: str | None) -> str | None:
+    return None if text is None else "{}:{},{}:{}".format(*parse_region(text))
+
+
+def parse_layers(text: str) -> tuple[tuple[str, float], ...]:
+    """Return (material, share) of each layer, from bottom to top, from ``"SrTiO3:0.25,BiFeO3:0.75"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form or names a material that there is no preset of.
+    """
+    layers = []
+    for part in text.split(","):
+        name, _, share = part.strip().partition(":")
+        if name not in MATERIALS:
+            raise ValueError(f"a layer is made of one of {', '.join(MATERIALS)}; there is no {name!r}")
+        try:
+            layers.append((name, float(share or 1.0)))
+        except ValueError:
+            raise ValueError("layers are written SrTiO3:0.25,BiFeO3:0.75, from bottom to top") from None
+        if not 0 < layers[-1][1] < float("inf"):
+            raise ValueError("the share of a layer must be more than 0")
+    return tuple(layers)
+
+
+def _layers(text: str) -> str:
+    return ",".join(f"{name}:{share:g}" for name, share in parse_layers(text))
+
+
+def _formats(text: str) -> str:
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = [part for part in chosen if part not in FIGURE_FORMATS]
+    if wrong or not chosen:
+        raise ValueError("figures are written as any of png, svg and pdf, with commas between: png,svg")
+    return ",".join(dict.fromkeys(chosen))
+
+
+LengthPm = Annotated[float, BeforeValidator(_length), Field(gt=0, allow_inf_nan=False)]
+Region = Annotated[str, AfterValidator(_region)]
+Formats = Annotated[str, AfterValidator(_formats)]
+Layers = Annotated[str, AfterValidator(_layers)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -1,0 +1,167 @@
+"""A measurement on disk and in words: the result folder, whole or not at all, and the few lines people read first."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import OutputError
+from dipolar.core.nouns import Measurement
+from dipolar.core.units import magnitude
+from dipolar.io import result_folder, save, write_cells_csv, write_columns_csv, write_run_json
+from dipolar.io.folder import check_target
+from dipolar.report import render_figures, write_figures, write_report
+
+
+def check_out(out: str | Path) -> Path:
+    """Return the folder a result shall go to, if it can; so that a long run does not fail on its last line.
+
+    Raises
+    ------
+    OutputError
+        If something that is not a result of dipolar has that name, or the folder above cannot be written to.
+    """
+    out = Path(out)
+    check_target(out)
+    above = next(parent for parent in out.absolute().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise OutputError(
+            "the result must be writable.",
+            got=f"{out}: {error.strerror or error}",
+            do="choose another place with --out, or check permissions and free space",
+        ) from error
+    return out
+
+
+def write_result(
+    measurement: Measurement,
+    out: str | Path,
+    *,
+    formats: tuple[str, ...] = ("png",),
+    extra: Mapping[str, Any] | None = None,
+    beside: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write the result folder, whole or not at all, and return its path.
+
+    Parameters
+    ----------
+    measurement
+        What `dipolar.measure_image` returned.
+    out
+        The folder; an earlier result there is replaced at the very end.
+    formats
+        Formats of the figures: any of svg and pdf, beside png, which is always written.
+    extra
+        More entries for run.json.
+    beside
+        More files, by name: each a function that writes to the path it is given.
+    progress
+        Told how far the writing has come.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; nothing is left behind then.
+    """
+    out = check_out(out)
+    with result_folder(out) as folder:
+        progress("writing the result", 0.0)
+        save(measurement, folder / "result.h5")
+        write_columns_csv(measurement.columns, folder / "columns.csv")
+        write_cells_csv(measurement.cells, folder / "cells.csv")
+        for name, write in (beside or {}).items():
+            write(folder / name)
+        progress("writing the result", 0.2)
+        drawn = render_figures(measurement, formats=tuple(dict.fromkeys(("png", *formats))))
+        write_figures(measurement, folder, rendered=drawn)
+        progress("writing the result", 0.7)
+        write_report(measurement, folder / "report.html", rendered=drawn)
+        write_run_json(folder, measurement.record, extra={"summary": overview(measurement), **(extra or {})})
+        progress("writing the result", 1.0)
+    return out
+
+
+def report(measurement: Measurement, path: str | Path) -> Path:
+    """Write the report of a measurement as one HTML file that opens from disk, and return its path.
+
+    Parameters
+    ----------
+    measurement
+        What `dipolar.measure_image` or `dipolar.load` returned.
+    path
+        The file, or an existing folder in which it is called report.html.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    path = Path(path)
+    path = path / "report.html" if path.is_dir() else path
+    write_report(measurement, path)
+    return path
+
+
+def overview(measurement: Measurement) -> dict[str, Any]:
+    """Return counts, calibration, reference, gain check and summary as plain values, for ``--json`` and run.json."""
+    return {
+        "image": measurement.image.name,
+        "columns": len(measurement.columns.flags),
+        "cells": len(measurement.cells.flags),
+        "calibration": asdict(measurement.calibration),
+        "reference": None if measurement.reference is None else asdict(measurement.reference),
+        "gain_check": None if measurement.gain_check is None else asdict(measurement.gain_check),
+        "summary": dict(measurement.summary),
+        "notes": list(measurement.record.notes),
+    }
+
+
+def headline(measurement: Measurement) -> list[str]:
+    """Return what was found, in at most six lines."""
+    cells = measurement.cells
+    scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
+    lines = [f"{len(measurement.columns.flags)} columns, {len(cells.flags)} cells in {measurement.image.name}"]
+    if len(cells.flags):
+        length = scale * float(np.nanmedian(magnitude(cells.displacement_px)))
+        sigma = scale * typical_sigma(cells.covariance_px2)
+        lines.append(f"polar displacement: median {length:.3g} {unit}, sigma {sigma:.2g} {unit} per component")
+    lines.append(_calibration(measurement))
+    if measurement.reference is not None:
+        dy, dx = (scale * value for value in measurement.reference.offset_px)
+        sy, sx = (scale * value for value in measurement.reference.offset_sigma_px)
+        lines.append(f"offset of the reference, removed: dy {dy:.2f} ± {sy:.2f}, dx {dx:.2f} ± {sx:.2f} {unit}")
+    check = measurement.gain_check
+    if check is not None:
+        (gain_y, gain_x), (sigma_y, sigma_x) = check.gain, check.gain_sigma
+        lines.append(f"gain on this image: dy {gain_y:.3f} ± {sigma_y:.3f}, dx {gain_x:.3f} ± {sigma_x:.3f}")
+    return lines
+
+
+def typical_sigma(covariance_px2: np.ndarray) -> float:
+    """Return the median sigma per component, in px; nan where none is known."""
+    variance = np.einsum("nii->ni", covariance_px2)
+    known = variance[np.isfinite(variance)]
+    return math.sqrt(float(np.median(known))) if len(known) else math.nan
+
+
+def _calibration(measurement: Measurement) -> str:
+    calibration = measurement.calibration
+    if calibration.pixel_size_pm is None:
+        return "pixel size unknown, lengths in px; for pm give --pixel-size-pm or --lattice-pm"
+    origin = {
+        "file": "from the file; check it with --lattice-pm",
+        "option": "as given",
+        "lattice": f"from the lattice, {calibration.measured_lattice_px:.3f} px",
+    }[calibration.source]
+    return f"pixel size {calibration.pixel_size_pm:.4g} pm, {origin}"

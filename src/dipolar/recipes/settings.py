@@ -1,0 +1,213 @@
+"""Settings of the recipes: each is named, given its default and described once, here.
+
+The command line takes its options from these models, ``docs/settings.md`` its table, and a TOML file its keys. Nothing
+heavy is imported, so that ``dipolar --help`` stays instant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dipolar.core.errors import SettingsError
+from dipolar.recipes.parse import Finite, Formats, Layers, LengthPm, Region, parse_layers, parse_region
+
+
+class Settings(BaseModel):
+    """What all settings share: frozen, no unknown names, to and from TOML; the repr shows what differs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that differ from their defaults."""
+        return {name: value for name, value in self if value != type(self).model_fields[name].default}
+
+    def __repr_args__(self) -> Any:
+        """Show only what differs from the default."""
+        return list(self.changed().items())
+
+
+class MeasureSettings(Settings):
+    """Settings of ``dipolar image measure``."""
+
+    pixel_size_pm: LengthPm | None = Field(
+        None, description="Edge of a pixel in pm, instead of what the file says. A unit may follow: 0.0156nm."
+    )
+    lattice_pm: LengthPm | None = Field(
+        None,
+        description="Known lattice parameter in pm, of the reference region where one is given: the pixel size is "
+        "then calibrated on the measured lattice, whatever the file says.",
+    )
+    basis: Literal["A", "B"] = Field(
+        "A", description="Sublattice at the corners of the cells; displacement is that of the other one."
+    )
+    reference: Region | None = Field(
+        None,
+        description="Region y0:y1,x0:x1 in px, usually substrate, whose mean displacement is removed everywhere and "
+        "against which strain is measured.",
+    )
+    fit: Literal["profile", "gaussian"] = Field(
+        "profile", description="Column model: a profile learned from the sublattice itself, or a plain Gaussian."
+    )
+    bright: Literal["A", "B"] = Field(
+        "A", description="Which sublattice is the brighter one; it decides which of the two is called A."
+    )
+    select: str | None = Field(None, description="Name of the image, in a file that holds several.")
+    trust_pickle: bool = Field(
+        False, description="Read files that hold Python pickles. Reading one runs the code in it."
+    )
+    gain_check: bool = Field(
+        True, description="Simulate the image anew from its own fit, measure that, and report the gain."
+    )
+    figures: Formats = Field("png", description="Formats of the figures: any of png, svg, pdf, with commas between.")
+
+    @property
+    def region_px(self) -> tuple[int, int, int, int] | None:
+        """The reference region as (y0, y1, x0, x1), or None."""
+        return None if self.reference is None else parse_region(self.reference)
+
+    @property
+    def figure_formats(self) -> tuple[str, ...]:
+        """The figure formats, one by one."""
+        return tuple(self.figures.split(","))
+
+
+class SimulateSettings(Settings):
+    """Settings of ``dipolar simulate image``: a perovskite film, seen along a pseudocubic [100]."""
+
+    layers: Layers = Field(
+        "SrTiO3:0.25,BiFeO3:0.75",
+        description="The stack from bottom to top, each layer with its share of the height. "
+        "Materials: SrTiO3, BiFeO3, PbTiO3, BaTiO3.",
+    )
+    height_px: int = Field(1024, ge=32, le=16384, description="Rows of the image.")
+    width_px: int = Field(1024, ge=32, le=16384, description="Columns of the image.")
+    pixel_size_pm: LengthPm = Field(17.25, description="Edge of a pixel in pm. A unit may follow: 0.01725nm.")
+    rotation_deg: Finite = Field(0.0, description="Rotation of the crystal, counter-clockwise on the screen.")
+    displacement_pm: float | None = Field(
+        None, ge=0, le=100, description="Displacement of B in every polar layer, instead of that of its material."
+    )
+    ratio_b_to_a: float | None = Field(
+        None, ge=0, le=10, description="Brightness of B over that of A, instead of that of the material."
+    )
+    wall: Literal["none", "180", "109", "71"] = Field("180", description="Kind of the domain wall in polar layers.")
+    wall_width_pm: float = Field(800.0, ge=0, allow_inf_nan=False, description="Width of the wall's tanh profile.")
+    vacuum: float = Field(0.0, ge=0, lt=0.9, description="Share of the image above a free surface.")
+    strain_y: float = Field(0.0, ge=-0.2, le=0.2, description="Relative stretch of the crystal along its growth.")
+    strain_x: float = Field(0.0, ge=-0.2, le=0.2, description="Relative stretch of the crystal along the film.")
+    shear: float = Field(0.0, ge=-0.2, le=0.2, description="x moves by this share of y.")
+    dislocation: bool = Field(False, description="Put one edge dislocation into the middle.")
+    amplitude_counts: float = Field(
+        150.0, gt=0, le=1e9, description="Electrons per pixel at the peak of the brightest columns."
+    )
+    background_counts: float = Field(57.4, ge=0, le=1e9, description="Electrons per pixel between the columns.")
+    background_slope: float = Field(
+        0.15, gt=-1, lt=1, description="Relative change of the background from the middle to the right edge."
+    )
+    intensity_scatter: float = Field(0.05, ge=0, le=0.5, description="Relative scatter of the columns' brightness.")
+    tail_fraction: float = Field(0.0, ge=0, lt=1, description="Share of a column's height in broad tails.")
+    row_jitter_px: float = Field(0.0, ge=0, le=5, description="Standard deviation of the shift of each scan row.")
+    drift_y_px: Finite = Field(0.0, description="How far the specimen has moved in y by the last row.")
+    drift_x_px: Finite = Field(0.0, description="How far the specimen has moved in x by the last row.")
+    dose: float = Field(1.0, gt=0, le=1e6, description="Factor on all counts.")
+    gain: float = Field(1.0, gt=0, le=1e6, description="Units of the image per electron.")
+    detector_offset: Finite = Field(0.0, description="Value of the image without electrons.")
+    readout: float = Field(0.0, ge=0, allow_inf_nan=False, description="Readout noise, in units of the image.")
+    format: Literal["tif", "tif16", "npy"] = Field(
+        "tif", description="tif holds 32-bit floats, tif16 16-bit integers; npy has no pixel size in it."
+    )
+    seed: int = Field(0, ge=0, description="Seed of all that is random; the same seed gives the same image.")
+
+    @property
+    def stack(self) -> tuple[tuple[str, float], ...]:
+        """The layers as (material, share)."""
+        return parse_layers(self.layers)
+
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def build(model: type[Model], values: dict[str, Any], *, source: str = "") -> Model:
+    """Return settings from values by name.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown or a value is not allowed; every offender is listed.
+    """
+    where = f" in {source}" if source else ""
+    unknown = [name for name in values if name not in model.model_fields]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], model.model_fields, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else "one of: " + ", ".join(model.model_fields)
+        named = ", ".join(f'"{name}"' for name in unknown)
+        raise SettingsError(f"there is no such setting{where}.", got=named, do=hint)
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(f"a setting has a value that is not allowed{where}.", got=offenders(error)) from error
+
+
+def change(settings: Model, changes: dict[str, Any]) -> Model:
+    """Return settings with some changed by name, checked again.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown or a value is not allowed; the message names it.
+    """
+    return build(type(settings), {**settings.model_dump(exclude_unset=True), **changes})
+
+
+def offenders(error: ValidationError, *, prefix: str = "") -> str:
+    """Return one phrase for each wrong setting: its name, its value and what it should be."""
+    phrases = []
+    for problem in error.errors(include_url=False):
+        name = prefix + str(problem["loc"][0] if problem["loc"] else "settings")
+        if prefix:
+            name = name.replace("_", "-")
+        reason = problem["msg"].removeprefix("Value error, ")
+        phrases.append(f"{name} = {problem['input']!r} ({reason[:1].lower()}{reason[1:]})")
+    return "; ".join(phrases)
+
+
+def read_toml(path: str | Path, model: type[Model]) -> Model:
+    """Return settings from a TOML file; what it leaves out keeps its default.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read, is not TOML, or holds an unknown name or a value that is not allowed.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError("the settings file cannot be read.", got=f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            "the settings file is not TOML.", got=f"{path}: {error}", do="write lines such as: lattice_pm = 390.5"
+        ) from error
+    return build(model, values, source=path.name)
+
+
+def to_toml(settings: Settings) -> str:
+    """Return all settings as TOML, a line each; a comment marks those that were changed and those not given."""
+    return "".join(f"{_toml_line(name, value, type(settings))}\n" for name, value in settings)
+
+
+def _toml_line(name: str, value: Any, model: type[Settings]) -> str:
+    import tomli_w
+
+    if value is None:
+        return f"# {name} is not given"
+    default = model.model_fields[name].default
+    line = tomli_w.dumps({name: value}).strip()
+    if value == default:
+        return line
+    before = "not given" if default is None else tomli_w.dumps({name: default}).strip().partition(" = ")[2]
+    return f"{line}  # changed; default: {before}"

@@ -1,0 +1,155 @@
+"""A simulated image with its truth: settings in, image and tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import SettingsError
+from dipolar.core.nouns import Image, Record
+from dipolar.io import result_folder, write_cells_csv, write_columns_csv, write_run_json
+from dipolar.recipes.record import now, versions
+from dipolar.recipes.settings import SimulateSettings, change
+from dipolar.simulate import Dislocation, FilmSettings, Layer, Simulated, material_named, simulate_film, wall
+
+
+def simulate_image(settings: SimulateSettings | None = None, **changes: Any) -> Simulated:
+    """Return a simulated image of a ferroelectric film, with its true columns and cells.
+
+    Parameters
+    ----------
+    settings
+        What to simulate; None takes the defaults.
+    **changes
+        Settings to change by name, for example ``layers="PbTiO3", dose=0.1, seed=3``.
+
+    Raises
+    ------
+    SettingsError
+        If a setting is unknown or not allowed.
+    """
+    settings = change(settings or SimulateSettings(), changes)
+    made = simulate_film(film_settings(settings), rng=np.random.default_rng(settings.seed))
+    return replace(made, image=replace(made.image, name=f"film.{settings.format[:3]}"))
+
+
+def film_settings(settings: SimulateSettings) -> FilmSettings:
+    """Return the film that these settings describe."""
+    domains = None
+    if settings.wall != "none":
+        domains = wall(settings.wall, width_pm=settings.wall_width_pm)
+    return FilmSettings(
+        shape_px=(settings.height_px, settings.width_px),
+        pixel_size_pm=settings.pixel_size_pm,
+        layers=tuple(Layer(material=material_named(name), share=share) for name, share in settings.stack),
+        displacement_pm=settings.displacement_pm,
+        ratio_b_to_a=settings.ratio_b_to_a,
+        domains=domains,
+        vacuum=settings.vacuum,
+        rotation_deg=settings.rotation_deg,
+        strain=(settings.strain_y, settings.strain_x),
+        shear=settings.shear,
+        dislocation=Dislocation() if settings.dislocation else None,
+        amplitude=settings.amplitude_counts,
+        background=settings.background_counts,
+        background_gradient=(0.0, settings.background_slope),
+        intensity_scatter=settings.intensity_scatter,
+        tail_fraction=settings.tail_fraction,
+        row_jitter_px=(settings.row_jitter_px, settings.row_jitter_px),
+        drift_px=(settings.drift_y_px, settings.drift_x_px),
+        dose=settings.dose,
+        gain=settings.gain,
+        detector_offset=settings.detector_offset,
+        readout=settings.readout,
+    )
+
+
+def write_simulated(
+    out: str | Path, *, settings: SimulateSettings | None = None, progress: Progress = silent
+) -> tuple[Simulated, Path]:
+    """Write a folder with a simulated image and its truth, whole or not at all; return both and the image's path.
+
+    Parameters
+    ----------
+    out
+        The folder: film.tif (or .npy), truth_columns.csv, truth_cells.csv, run.json.
+    settings
+        What to simulate; None takes the defaults.
+    progress
+        Told how far it has come.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written; nothing is left behind then.
+    """
+    settings = settings or SimulateSettings()
+    out = Path(out)
+    with result_folder(out) as folder:
+        progress("simulating", 0.0)
+        made = simulate_image(settings)
+        progress("writing", 0.0)
+        for name, write in files_of(made, settings).items():
+            write(folder / name)
+        write_run_json(folder, record_of(settings), extra={})
+        progress("writing", 1.0)
+    return made, out / made.image.name
+
+
+def files_of(made: Simulated, settings: SimulateSettings) -> dict[str, Callable[[Path], None]]:
+    """Return the files of a simulation by name, each as a function that writes it to a path."""
+    return {
+        made.image.name: lambda path: write_image(made.image, path, integers=settings.format == "tif16"),
+        "truth_columns.csv": lambda path: write_columns_csv(made.truth_columns, path),
+        "truth_cells.csv": lambda path: write_cells_csv(made.truth_cells, path),
+    }
+
+
+def record_of(settings: SimulateSettings) -> Record:
+    """Return the record of a simulation."""
+    return Record(
+        settings=settings.model_dump(), versions=versions(), inputs={}, seeds={"simulate": settings.seed}, created=now()
+    )
+
+
+def write_image(image: Image, path: Path, *, integers: bool = False) -> None:
+    """Write an image as ``.npy`` or ``.tif``; a TIFF holds the pixel size as ImageJ writes it.
+
+    Parameters
+    ----------
+    image
+        What to write.
+    path
+        Its ending decides the format.
+    integers
+        Round to 16-bit integers.
+
+    Raises
+    ------
+    SettingsError
+        If rounding to 16 bits would lose values beyond them.
+    """
+    data = np.asarray(image.data, dtype=np.float32)
+    if integers:
+        least, most = float(np.min(data)), float(np.max(data))
+        if not (least >= 0 and most <= 65535):
+            raise SettingsError(
+                "16-bit integers hold 0 to 65535, and the image goes beyond.",
+                got=f"{least:.4g} to {most:.4g}",
+                do="use format tif, or change gain and detector_offset",
+            )
+        data = np.rint(data).astype(np.uint16)
+    if path.suffix == ".npy":
+        np.save(path, data, allow_pickle=False)
+        return
+    scale: dict[str, Any] = {}
+    if image.pixel_size_pm is not None:
+        per_nm = 1000.0 / image.pixel_size_pm
+        scale = {"resolution": (per_nm, per_nm), "metadata": {"unit": "nm"}}
+    tifffile.imwrite(path, data, imagej=True, **scale)

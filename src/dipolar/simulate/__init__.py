@@ -1,0 +1,33 @@
+"""Specimens from nothing, with their truth; and the limit that noise sets."""
+
+from dipolar.simulate.benchmark import LOW_DOSE, benchmark_film
+from dipolar.simulate.crystal import Dislocation, Layer
+from dipolar.simulate.detector import count
+from dipolar.simulate.domains import Domains, wall
+from dipolar.simulate.film import Simulated, simulate_film
+from dipolar.simulate.limits import cramer_rao, displacement_limit, rms_per_component
+from dipolar.simulate.materials import MATERIALS, Material, material_named
+from dipolar.simulate.render import render_columns
+from dipolar.simulate.settings import FilmSettings
+from dipolar.simulate.truth import truth_cells
+
+__all__ = [
+    "LOW_DOSE",
+    "MATERIALS",
+    "Dislocation",
+    "Domains",
+    "FilmSettings",
+    "Layer",
+    "Material",
+    "Simulated",
+    "benchmark_film",
+    "count",
+    "cramer_rao",
+    "displacement_limit",
+    "material_named",
+    "render_columns",
+    "rms_per_component",
+    "simulate_film",
+    "truth_cells",
+    "wall",
+]

@@ -1,0 +1,58 @@
+"""The docs: generated pages are current, links lead somewhere, and nothing that a user can set is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from dipolar.cli.main import app
+from dipolar.core.flags import Flag
+from dipolar.recipes.settings import MeasureSettings, SimulateSettings
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+DOCS = CHECKOUT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md"])
+
+spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+generate = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(generate)
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_generated_pages_are_current(name):
+    assert (DOCS / name).read_text(encoding="utf-8") == generate.PAGES[name](), "do: make docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, waiting = set(), [CHECKOUT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#\s]+\.md)\)", page.read_text(encoding="utf-8"))
+        waiting += [path for path in ((page.parent / link).resolve() for link in links) if path not in reached]
+    assert set(PAGES) <= reached
+
+
+def test_every_command_option_setting_and_flag_is_mentioned():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    settings = [*MeasureSettings.model_fields, *SimulateSettings.model_fields]
+    assert [name for name in settings if f"`{name}`" not in text] == []
+    assert [flag.name for flag in Flag if f"`{flag.name.lower()}`" not in text] == []
+    for path in generate.commands(app):
+        assert f"## dipolar {' '.join(path)}\n" in text
+
+
+def test_settings_that_the_hand_written_pages_name_exist():
+    options = {"--" + name.replace("_", "-") for name in MeasureSettings.model_fields}
+    known = options | {"--settings", "--out", "--show", "--json", "--help", "--no-gain-check"}
+    for page in (CHECKOUT / "README.md", DOCS / "how-to-choose.md", DOCS / "conventions.md"):
+        assert set(re.findall(r"--[a-z][a-z-]+", page.read_text(encoding="utf-8"))) <= known
