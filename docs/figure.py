@@ -5,7 +5,10 @@ Run it by hand when the looks of the map change: ``.venv/bin/python docs/figure.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+from PIL import Image
 
 import dipolar
 from dipolar.recipes.demo import FILM, MEASURE
@@ -16,7 +19,9 @@ def main() -> None:
     """Simulate, measure, draw."""
     film = dipolar.simulate_image(FILM)
     measurement = dipolar.measure_image(film.image, settings=MEASURE, gain_check=False)
-    Path(__file__).with_name("figure.png").write_bytes(render_figures(measurement)["map"]["png"])
+    drawn = Image.open(io.BytesIO(render_figures(measurement)["map"]["png"])).convert("RGB")
+    drawn.thumbnail((1000, 1000), Image.Resampling.LANCZOS)
+    drawn.quantize(128).save(Path(__file__).with_name("figure.png"), optimize=True)  # a few colours, a small file
 
 
 if __name__ == "__main__":

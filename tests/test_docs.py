@@ -10,6 +10,7 @@ import pytest
 
 from dipolar.cli.main import app
 from dipolar.core.flags import Flag
+from dipolar.io.images import READERS
 from dipolar.recipes.settings import MeasureSettings, SimulateSettings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -42,11 +43,12 @@ def test_every_page_can_be_reached_from_the_readme():
     assert set(PAGES) <= reached
 
 
-def test_every_command_option_setting_and_flag_is_mentioned():
+def test_every_command_setting_flag_and_format_is_mentioned():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     settings = [*MeasureSettings.model_fields, *SimulateSettings.model_fields]
     assert [name for name in settings if f"`{name}`" not in text] == []
     assert [flag.name for flag in Flag if f"`{flag.name.lower()}`" not in text] == []
+    assert [suffix for suffix in READERS if suffix.removeprefix(".") not in re.findall(r"\w+", text)] == []
     for path in generate.commands(app):
         assert f"## dipolar {' '.join(path)}\n" in text
 

@@ -233,6 +233,8 @@ def small(rows: int = 30, *, pixel_size_pm: float | None = 16.0, seed: int = 0) 
     )
 
 
+# Where shapes and types are checked while testing, beartype draws list items with `random`, which is not our doing.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(measurement=measurements())
 def test_load_after_save_is_identity(tmp_path_factory: pytest.TempPathFactory, measurement: Measurement) -> None:

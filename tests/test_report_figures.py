@@ -42,7 +42,7 @@ def test_wheel_shows_at_its_rim_the_colour_of_the_displacement_pointing_there(di
     dy, dx = DIRECTIONS[direction]
     picture = wheel(401)
     at = picture[round(200 + 198 * dy), round(200 + 198 * dx)]
-    colour = displacement_colours(np.array([dy, dx]), full_radius=200.5 / 198)
+    (colour,) = displacement_colours(np.array([[dy, dx]]), full_radius=200.5 / 198)
     np.testing.assert_allclose(at[:3], colour, atol=1e-6)
     assert at[3] == 1.0
 
@@ -72,7 +72,7 @@ def test_colour_grows_from_white_to_the_full_hue_and_stays() -> None:
         away = np.linalg.norm(to_oklab(colours) - to_oklab(np.array(ZERO)), axis=-1)
         np.testing.assert_allclose(away[lengths <= 30] / away[60], lengths[lengths <= 30] / 30, atol=0.01)
         np.testing.assert_allclose(colours[60:], colours[60][None].repeat(61, axis=0))
-    assert tuple(displacement_colours(np.array([np.nan, 1.0]), full_radius=1.0)) == UNKNOWN
+    assert tuple(displacement_colours(np.array([[np.nan, 1.0]]), full_radius=1.0)[0]) == UNKNOWN
 
 
 def test_oklab_there_and_back() -> None:

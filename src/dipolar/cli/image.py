@@ -32,7 +32,7 @@ def measure(
     Parameters
     ----------
     image
-        dm3, dm4, emd, ser, emi, hspy, zspy, mrc, tif, png, npy or h5 file.
+        A dm3, dm4, emd, ser, emi, hspy, zspy, mrc, tif, tiff, png, npy, npz, mat, h5 or hdf5 file.
     out
         Folder for the result, written whole or not at all. Default: NAME.dipolar in the current folder.
     settings

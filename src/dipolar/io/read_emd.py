@@ -51,6 +51,8 @@ def _entry(path: Path, group: Any) -> Entry:
     if not detector:  # from version 11 on only its number is given
         detector = dig(own, f"Detectors.Detector-{dig(own, 'BinaryResult.DetectorIndex')}.DetectorName")
 
+    known = (Fact(name="detector", value=str(detector), source="BinaryResult"),) if detector else ()
+
     def read(frame: Frame) -> np.ndarray:
         with h5py.File(path, "r") as file:
             data = file[key]["Data"]
@@ -63,9 +65,7 @@ def _entry(path: Path, group: Any) -> Entry:
         dtype=group["Data"].dtype,
         read=read,
         scale=_scale(own),
-        facts=collect(
-            {}, own, more=(Fact(name="detector", value=detector, source="BinaryResult"),) if detector else ()
-        ),
+        facts=collect({}, own, more=known),
     )
 
 

@@ -24,7 +24,7 @@ Y, X, AMPLITUDE, BACKGROUND, PYY, PYX, PXX = range(7)
 
 
 @numba.njit(cache=True, inline="always")
-def _profile(table, slope, per_q, q):
+def profile_at(table, slope, per_q, q):
     """Value of the profile at q and its derivative with respect to q."""
     t = q * per_q
     i = int(t)
@@ -90,7 +90,7 @@ def _gather(
             a, b = y - theta[k, Y], x - theta[k, X]
             target[count] = value - tilt[k, 0] * a - tilt[k, 1] * b
             q = theta[k, PYY] * a * a + 2.0 * theta[k, PYX] * a * b + theta[k, PXX] * b * b
-            light, _ = _profile(own, own_slope, own_q, q)
+            light, _ = profile_at(own, own_slope, own_q, q)
             weight[count] = theta[k, BACKGROUND] + theta[k, AMPLITUDE] * light
             count += 1
     for n in range(starts[k], starts[k + 1]):
@@ -121,7 +121,7 @@ def _evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac
     for i in range(count):
         a, b = dy[i] - y0, dx[i] - x0
         q = yy * a * a + 2.0 * yx * a * b + xx * b * b
-        f, d = _profile(table, slope, scale, q)
+        f, d = profile_at(table, slope, scale, q)
         d *= amplitude
         residual[i] = target[i] - background - amplitude * f
         jac[Y, i] = -2.0 * d * (yy * a + yx * b)
@@ -460,55 +460,3 @@ def residual_windows(
             row = min(height - 1, max(0, cy + v))
             rest = work[4, i] - row_shift[row, 0] * jac[Y, i] - row_shift[row, 1] * jac[X, i]
             windows[n, middle + v, middle + u] = rest * np.sqrt(work[3, i])
-
-
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def profile_normals(image, theta, tilt, chosen, kind, widths, starts, neighbours, radius, variance, matrix, vector):
-    """Normal equations of the shared profiles: light = Σ weight·Gaussian of each relative width, background free.
-
-    One matrix per chosen column, over all pixels within `radius`; `neighbours` lists, per chosen column, every column
-    whose tail may reach that far, itself included. The constant background of the window is projected out
-    (Frisch-Waugh), so that tails are told from background by their shape alone.
-    """
-    components = len(widths)
-    size = 2 * components
-    floor, gain, least = variance
-    height, width = image.shape
-    rates = 0.5 / (widths * widths)
-    reach = int(radius)
-    for n in numba.prange(len(chosen)):
-        k = chosen[n]
-        cy, cx = int(np.rint(theta[k, Y])), int(np.rint(theta[k, X]))
-        row, mean = np.zeros(size), np.zeros(size)
-        total, mean_light = 0.0, 0.0
-        for v in range(-reach, reach + 1):
-            for u in range(-reach, reach + 1):
-                y, x = cy + v, cx + u
-                if v * v + u * u > radius * radius or y < 0 or y >= height or x < 0 or x >= width:
-                    continue
-                value = float(image[y, x])
-                if not np.isfinite(value):
-                    continue
-                row[:] = 0.0
-                for m in range(starts[n], starts[n + 1]):
-                    j = neighbours[m]
-                    a, b = y - theta[j, Y], x - theta[j, X]
-                    q = theta[j, PYY] * a * a + 2.0 * theta[j, PYX] * a * b + theta[j, PXX] * b * b
-                    for c in range(components):
-                        if q * rates[c] < 12.0:
-                            row[kind[j] * components + c] += theta[j, AMPLITUDE] * np.exp(-q * rates[c])
-                weight = 1.0 / max(floor + gain * value, max(least, 0.3 * (floor + gain * theta[k, BACKGROUND])))
-                value -= tilt[k, 0] * (y - theta[k, Y]) + tilt[k, 1] * (x - theta[k, X])
-                total += weight
-                mean_light += weight * value
-                for i in range(size):
-                    mean[i] += weight * row[i]
-                    vector[n, i] += weight * row[i] * value
-                    for j in range(i + 1):
-                        matrix[n, i, j] += weight * row[i] * row[j]
-        if total > 0.0:
-            for i in range(size):
-                vector[n, i] -= mean[i] * mean_light / total
-                for j in range(i + 1):
-                    matrix[n, i, j] -= mean[i] * mean[j] / total
-                    matrix[n, j, i] = matrix[n, i, j]

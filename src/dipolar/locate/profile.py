@@ -70,8 +70,8 @@ def solve_profile(
     vector: Float[np.ndarray, " size"],
     widths: Float[np.ndarray, " component"],
     current: Profile,
-) -> tuple[Profile, Float[np.ndarray, " sublattice"]]:
-    """Return the learned profiles, and the factor by which the core of each became narrower (in width).
+) -> tuple[Profile, Float[np.ndarray, " sublattice"], Float[np.ndarray, " size"]]:
+    """Return the learned profiles, the factor by which the core of each became wider, and the weights as solved.
 
     Non-negative least squares on the normal equations of `kernels.profile_normals`. A sublattice without columns keeps
     its profile. The mixture is rescaled so that its weights add up to 1 and its curvature at the peak is that of a
@@ -96,4 +96,4 @@ def solve_profile(
         weights = weights / weights.sum()
         factors[s] = 1.0 / np.sqrt(np.sum(weights / widths**2))
         found.append(np.column_stack([weights, widths / factors[s]]))
-    return tabulate(np.array(found)), factors
+    return tabulate(np.array(found)), factors, solution

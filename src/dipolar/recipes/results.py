@@ -13,7 +13,8 @@ import numpy as np
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import OutputError
-from dipolar.core.nouns import Measurement
+from dipolar.core.flags import POSITION_FLAGS, Flag, has
+from dipolar.core.nouns import Measurement, take
 from dipolar.core.units import magnitude
 from dipolar.io import result_folder, save, write_cells_csv, write_columns_csv, write_run_json
 from dipolar.io.folder import check_target
@@ -132,9 +133,10 @@ def headline(measurement: Measurement) -> list[str]:
     cells = measurement.cells
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
     lines = [f"{len(measurement.columns.flags)} columns, {len(cells.flags)} cells in {measurement.image.name}"]
-    if len(cells.flags):
-        length = scale * float(np.nanmedian(magnitude(cells.displacement_px)))
-        sigma = scale * typical_sigma(cells.covariance_px2)
+    trusted = take(cells, ~has(cells.flags, POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL))
+    if len(trusted.flags):
+        length = scale * float(np.nanmedian(magnitude(trusted.displacement_px)))
+        sigma = scale * typical_sigma(trusted.covariance_px2)
         lines.append(f"polar displacement: median {length:.3g} {unit}, sigma {sigma:.2g} {unit} per component")
     lines.append(_calibration(measurement))
     if measurement.reference is not None:

@@ -32,7 +32,7 @@ def columns_figure(measurement: Measurement) -> Figure:
     """Return the columns over the image, with two zoomed places: the middle and where most columns are flagged."""
     height, width = measurement.image.data.shape
     wide = width > 2.2 * height  # then the zoomed places stand below the overview, otherwise beside it
-    map_width, map_height = panel_size(width / height, widest=179 if wide else 112, tallest=118)
+    map_width, map_height = panel_size(width / height, widest=179.0 if wide else 112.0, tallest=118.0)
     full_height = map_height + 76 if wide else max(map_height + 22, 126)
     full_width = max(map_width + 4 + (0 if wide else 62), style.ONE_COLUMN_MM)
     drawn = style.figure(full_width, full_height)

@@ -88,7 +88,7 @@ def lattice_sheet(measurement: Measurement) -> Figure:
     height, width = measurement.image.data.shape
     across = 2 if width > 2.2 * height else 4
     room = style.TWO_COLUMNS_MM / across
-    panel_width, panel_height = panel_size(width / height, widest=room - 16, tallest=60)
+    panel_width, panel_height = panel_size(width / height, widest=room - 16, tallest=60.0)
     rows = -(-len(quantities) // across)
     full_height = 8 + rows * (panel_height + 13) + 1
     drawn = style.figure(style.TWO_COLUMNS_MM, full_height)

@@ -22,13 +22,13 @@ def sigma_figure(measurement: Measurement) -> Figure:
     if not measurement.columns.flags.size:
         return style.message("no columns were found", title=title, name=name)
     height, width = measurement.image.data.shape
-    map_width, map_height = panel_size(width / height, widest=96, tallest=100)
+    map_width, map_height = panel_size(width / height, widest=96.0, tallest=100.0)
     drawn = style.figure(style.TWO_COLUMNS_MM, max(map_height + 18, 90))
     style.heading(drawn, title, name)
     sigma = scene.component_sigma(measurement.cells.covariance_px2)
     draw_panel(
         drawn,
-        (2, 12, map_width, map_height),
+        (2.0, 12.0, map_width, map_height),
         measurement,
         ground(measurement, most_patches=PANEL_PATCHES, longest=2 * PANEL_RASTER),
         sigma * scene.unit_of(measurement).scale,

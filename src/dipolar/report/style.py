@@ -79,14 +79,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def figure(width_mm: float, height_mm: float, *, layout: str | None = None) -> Figure:
+def figure(width_mm: float | int, height_mm: float | int, *, layout: str | None = None) -> Figure:
     """Return an empty figure of that size on the Agg canvas; `layout` is one of matplotlib's layout engines."""
     drawn = Figure(figsize=(width_mm * MM, height_mm * MM), layout=layout)  # type: ignore[arg-type]
     FigureCanvasAgg(drawn)
     return drawn
 
 
-def axes_mm(drawn: Figure, left: float, top: float, width: float, height: float) -> Axes:
+def axes_mm(drawn: Figure, left: float | int, top: float | int, width: float | int, height: float | int) -> Axes:
     """Return new axes placed in millimetres from the upper-left corner of the figure."""
     full_width, full_height = (float(inches) / MM for inches in drawn.get_size_inches())
     return drawn.add_axes(
@@ -160,7 +160,7 @@ def scale_bar(axes: Axes, pixel_size_pm: float | None, *, below: bool = False) -
     axes.add_artist(ScaleBar(per_px, unit, **options))
 
 
-def _round_length(longest: float) -> float:
+def _round_length(longest: float) -> float | int:
     """Return the longest of 1, 2, 5, 10, ... that fits into `longest`."""
     power = 10.0 ** math.floor(math.log10(longest))
     length = max(step * power for step in (1.0, 2.0, 5.0) if step * power <= longest * (1 + 1e-9))
