@@ -12,28 +12,16 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import NoLatticeError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Basis, Columns, Image, Noise
-from dipolar.locate.fit import (
-    AbstractFit,
-    Examined,
-    SharedProfileFit,
-    Work,
-    correlation,
-    examine,
-    find_neighbours,
-    first_fit,
-    full_fit,
-    learn_noise,
-    learn_row_shifts,
-    one_pass,
-    start_work,
-    usable_for_noise,
-)
-from dipolar.locate.index import Indexed, index_points, missing_sites
+from dipolar.locate.choices import AbstractFit, SharedProfileFit
+from dipolar.locate.fit import first_fit, full_fit
+from dipolar.locate.index import Indexed, index_points, missing_sites, restrict
 from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.lattice import find_steps
+from dipolar.locate.learn import correlation, learn_noise, learn_row_shifts, usable_for_noise
 from dipolar.locate.noise import RowShifts
 from dipolar.locate.peaks import find_maxima
 from dipolar.locate.sublattice import assign_sublattices
+from dipolar.locate.work import Examined, Work, examine, find_neighbours, one_pass, start_work
 
 KEEP = 3.0
 """A column found as a maximum stays from this many standard errors of its amplitude on."""
@@ -101,11 +89,9 @@ def _rough(
     sites = missing_sites(found, shape=data.shape, margin_px=1.0)
     points = np.concatenate([found.points_px, sites])
     predicted = np.concatenate([np.zeros(len(found.points_px), dtype=bool), np.ones(len(sites), dtype=bool)])
-    found = index_points(points, _mean_steps(found))
+    found = index_points(points, _mean_steps(found), rounds=1)
     predicted = predicted[found.source]
-    kind, _ = assign_sublattices(
-        found.index, found.grain, found.links, _heights(data, found.points_px), bright=bright
-    )
+    kind, _ = assign_sublattices(found.index, found.grain, found.links, _heights(data, found.points_px), bright=bright)
     work = start_work(data, found.points_px, kind, step_px=step_px, choice=fit)
     first_fit(work)
     found, predicted, work = _prune(found, predicted, work, step_px)
@@ -115,9 +101,7 @@ def _rough(
     if len(more):
         found, predicted, work = _extend(found, predicted, work, more, bright)
         found, predicted, work = _prune(found, predicted, work, step_px)
-    work.kind, _ = assign_sublattices(
-        found.index, found.grain, found.links, work.theta[:, AMPLITUDE], bright=bright
-    )
+    work.kind, _ = assign_sublattices(found.index, found.grain, found.links, work.theta[:, AMPLITUDE], bright=bright)
     return found, predicted, work
 
 
@@ -126,9 +110,8 @@ def _prune(
 ) -> tuple[Indexed, Bool[np.ndarray, " column"], Work]:
     """Drop fits that are no columns, and index the rest anew where they ended up."""
     keep = _credible(work, found.points_px, predicted, step_px)
-    work, predicted = _select(work, keep), predicted[keep]
-    found = index_points(work.theta[:, :2], _mean_steps(found))
-    return found, predicted[found.source], _select(work, found.source)
+    selected = _select(work, keep)
+    return restrict(found, keep, selected.theta[:, :2]), predicted[keep], selected
 
 
 def _extend(
@@ -140,7 +123,7 @@ def _extend(
 ) -> tuple[Indexed, Bool[np.ndarray, " column"], Work]:
     """Add sites and fit them alone, everything else held."""
     points = np.concatenate([found.points_px, sites_px])
-    every = index_points(points, _mean_steps(found))
+    every = index_points(points, _mean_steps(found), rounds=1)
     new = every.source >= len(found.points_px)
     amplitude = np.concatenate([work.theta[:, AMPLITUDE], np.zeros(len(sites_px))])[every.source]
     kind, _ = assign_sublattices(every.index, every.grain, every.links, amplitude, bright=bright)
@@ -193,9 +176,7 @@ def _credible(
     return keep
 
 
-def _finish(
-    image: Image, found: Indexed, predicted: Bool[np.ndarray, " column"], work: Work, bright: Basis
-) -> Columns:
+def _finish(image: Image, found: Indexed, predicted: Bool[np.ndarray, " column"], work: Work, bright: Basis) -> Columns:
     """Put together the table: noise with row shifts taken out, covariance with all its parts, flags."""
     ceiling = np.inf if image.ceiling is None else image.ceiling
     learn_noise(work)
@@ -211,11 +192,8 @@ def _finish(
     covariance, flags = _covariance(work, final, factors, rows_found)
     theta = work.theta
     major, minor, angle = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])
-    final_links = index_points(theta[:, :2], _mean_steps(found))
-    if len(final_links.source) < len(theta):  # a column that lost its place in the lattice is not one
-        rows = final_links.source
-    else:
-        rows = np.arange(len(theta))
+    final_links = index_points(theta[:, :2], found.steps_px, rounds=1)
+    rows = final_links.source  # a column that lost its place in the lattice is not one
     sublattice, unsure = assign_sublattices(
         final_links.index, final_links.grain, final_links.links, theta[rows, AMPLITUDE], bright=bright
     )

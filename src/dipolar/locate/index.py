@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import scipy.sparse
 from jaxtyping import Bool, Float, Int32
@@ -14,7 +15,8 @@ from dipolar.core.nouns import LINK_STEPS
 
 TOLERANCE = 0.28  # of the A-B distance: displacement 0.1, strain 0.05, noise
 OPPOSITE = np.array([1, 0, 3, 2, 5, 4, 7, 6])
-SAME_KIND = slice(4, 8)
+NEAR = 20
+"""Points looked at around each one: eight of them are its neighbours, the rest may be noise."""
 FEWEST_LINKS = 3  # the corner column of a crystal has three
 SMALLEST_GRAIN = 12
 
@@ -37,7 +39,12 @@ class Indexed:
     """The two A-B steps around each point."""
 
 
-def index_points(points_px: Float[np.ndarray, "point 2"], steps_px: Float[np.ndarray, "2 2"]) -> Indexed:
+def index_points(
+    points_px: Float[np.ndarray, "point 2"],
+    steps_px: Float[np.ndarray, "2 2"] | Float[np.ndarray, "point 2 2"],
+    *,
+    rounds: int = 3,
+) -> Indexed:
     """Return the points that lie on a lattice, with links and indices.
 
     Every point looks for a neighbour in eight directions: the four A-B steps, whose ends scatter with the displacement,
@@ -50,40 +57,87 @@ def index_points(points_px: Float[np.ndarray, "point 2"], steps_px: Float[np.nda
     points_px
         Candidates, (y, x).
     steps_px
-        Mean A-B steps as rows.
+        Mean A-B steps as rows, or those around each point.
+    rounds
+        How often the local steps are refined; 1 is enough where they are known.
     """
     local = np.broadcast_to(steps_px, (len(points_px), 2, 2)).copy()
-    links = np.full((len(points_px), 8), -1, dtype=np.int32)
     if len(points_px) < SMALLEST_GRAIN:
+        links = np.full((len(points_px), 8), -1, dtype=np.int32)
         return _subset(points_px, links, local, np.zeros(len(points_px), dtype=bool))
-    tree = cKDTree(points_px)
-    for _ in range(3):
-        links = find_links(points_px, local, tree)
-        links = _core(links)
+    around = _surroundings(points_px, local)
+    links = _core(find_links(points_px, local, around))
+    for _ in range(rounds):
         local = local_steps(points_px, links, local)
-    links = _core(find_links(points_px, local, tree))
+        links = _core(find_links(points_px, local, around))
     return _subset(points_px, links, local, np.any(links >= 0, axis=1))
+
+
+def restrict(found: Indexed, rows: Bool[np.ndarray, " point"], points_px: Float[np.ndarray, "kept 2"]) -> Indexed:
+    """Return the kept points at their refined places, with the links and indices that they have."""
+    where = np.full(len(rows) + 1, -1, dtype=np.int32)
+    where[:-1][rows] = np.arange(np.count_nonzero(rows), dtype=np.int32)
+    return Indexed(
+        points_px=points_px,
+        source=np.flatnonzero(rows).astype(np.int32),
+        links=where[found.links[rows]],
+        index=found.index[rows],
+        grain=found.grain[rows],
+        steps_px=found.steps_px[rows],
+    )
+
+
+def _surroundings(
+    points_px: Float[np.ndarray, "point 2"], steps_px: Float[np.ndarray, "point 2 2"]
+) -> Int32[np.ndarray, "point near"]:
+    """Return the nearest points of each point; the row number past the end where there are fewer."""
+    longest = np.abs(np.einsum("ks,psd->pkd", LINK_STEPS[[4, 6]].astype(float), steps_px))
+    reach = 1.35 * float(np.sqrt(np.max(np.sum(longest**2, axis=2))))
+    _, near = cKDTree(points_px).query(points_px, k=NEAR + 1, distance_upper_bound=reach, workers=-1)
+    return near[:, 1:].astype(np.int32)
 
 
 def find_links(
     points_px: Float[np.ndarray, "point 2"],
     steps_px: Float[np.ndarray, "point 2 2"],
-    tree: cKDTree,
+    around: Int32[np.ndarray, "point near"],
 ) -> Int32[np.ndarray, "point 8"]:
     """Return the mutual nearest neighbour of each point in each of `LINK_STEPS`, -1 where there is none."""
-    reach = TOLERANCE * np.sqrt(np.mean(np.sum(steps_px**2, axis=2)))
-    links = np.full((len(points_px), 8), -1, dtype=np.int32)
-    for k, step in enumerate(LINK_STEPS):
-        target = points_px + np.einsum("s,psd->pd", step.astype(float), steps_px)
-        distance, nearest = tree.query(target, distance_upper_bound=reach, workers=-1)
-        links[:, k] = np.where(np.isfinite(distance), nearest, -1)
-    mutual = np.full_like(links, -1)
-    rows = np.arange(len(points_px))
-    for k in range(8):
-        there = links[:, k]
-        back = np.where(there >= 0, links[np.maximum(there, 0), OPPOSITE[k]], -1)
-        mutual[:, k] = np.where(back == rows, there, -1)
-    return mutual
+    reach = TOLERANCE * float(np.sqrt(np.mean(np.sum(steps_px**2, axis=2))))
+    return _mutual(_candidates(points_px, steps_px, around, LINK_STEPS, reach), OPPOSITE)
+
+
+@numba.njit(cache=True, parallel=True)
+def _candidates(points, steps, around, kinds, reach):  # type: ignore[no-untyped-def]
+    """The point nearest to where each step leads, if one is within `reach`."""
+    count = len(points)
+    links = np.full((count, 8), -1, dtype=np.int32)
+    for k in numba.prange(count):
+        for s in range(8):
+            y = points[k, 0] + kinds[s, 0] * steps[k, 0, 0] + kinds[s, 1] * steps[k, 1, 0]
+            x = points[k, 1] + kinds[s, 0] * steps[k, 0, 1] + kinds[s, 1] * steps[k, 1, 1]
+            best = reach * reach
+            for n in range(around.shape[1]):
+                j = around[k, n]
+                if j >= count:
+                    break
+                distance = (points[j, 0] - y) ** 2 + (points[j, 1] - x) ** 2
+                if distance < best:
+                    best = distance
+                    links[k, s] = j
+    return links
+
+
+@numba.njit(cache=True)
+def _mutual(links, opposite):  # type: ignore[no-untyped-def]
+    """Only the links that lead back to where they come from."""
+    both = np.full_like(links, -1)
+    for k in range(len(links)):
+        for s in range(8):
+            j = links[k, s]
+            if j >= 0 and links[j, opposite[s]] == k:
+                both[k, s] = j
+    return both
 
 
 def local_steps(
@@ -225,9 +279,7 @@ def missing_sites(
     what is fitted there must prove itself by its amplitude.
     """
     start, kind = np.nonzero(found.links < 0)
-    expected = found.points_px[start] + np.einsum(
-        "ls,lsd->ld", LINK_STEPS[kind].astype(float), found.steps_px[start]
-    )
+    expected = found.points_px[start] + np.einsum("ls,lsd->ld", LINK_STEPS[kind].astype(float), found.steps_px[start])
     if not len(expected):
         return np.zeros((0, 2))
     site = np.column_stack([found.grain[start], found.index[start] + LINK_STEPS[kind]])

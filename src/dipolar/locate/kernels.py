@@ -58,13 +58,14 @@ def first_lights(image, theta, reach):
 
 
 @numba.njit(cache=True, fastmath=True)
-def _gather(
+def gather(
     k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, dy, dx, target, weight
 ):
     """Fill pixel offsets, intensity less the neighbours' light and the background's slope, and weights.
 
-    Return how many pixels there are and how many are missing. Offsets are from the rounded centre, which is returned too. Weights are 1 / variance of the light that the model
-    of the last pass puts into the pixel, neighbours included: iterated, this maximises the Poisson likelihood.
+    Return how many pixels there are and how many are missing, and the rounded centre, from which offsets count. Weights
+    are 1 / variance of the light that the model of the last pass puts into the pixel, neighbours included: iterated,
+    this maximises the Poisson likelihood.
     """
     cy, cx = int(np.rint(theta[k, Y])), int(np.rint(theta[k, X]))
     reach = int(radius + 0.5)
@@ -97,7 +98,7 @@ def _gather(
         j = neighbours[n]
         ny, nx, amplitude = theta[j, Y] - cy, theta[j, X] - cx, theta[j, AMPLITUDE]
         yy, yx, xx = theta[j, PYY], 2.0 * theta[j, PYX], theta[j, PXX]
-        table, slope, scale = tables[kind[j]], slopes[kind[j]], per_q[kind[j]]
+        table, scale = tables[kind[j]], per_q[kind[j]]
         for i in range(count):
             a, b = dy[i] - ny, dx[i] - nx
             t = (yy * a * a + yx * a * b + xx * b * b) * scale
@@ -114,7 +115,7 @@ def _gather(
 
 
 @numba.njit(cache=True, fastmath=True)
-def _evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, hessian, gradient):
+def evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, hessian, gradient):
     """Weighted sum of squares at `p`, with J'WJ and J'Wr filled in."""
     y0, x0, amplitude, background = p[Y] - cy, p[X] - cx, p[AMPLITUDE], p[BACKGROUND]
     yy, yx, xx = p[PYY], p[PYX], p[PXX]
@@ -149,7 +150,7 @@ def _evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac
 
 
 @numba.njit(cache=True)
-def _solve(hessian, gradient, damping, factor, step):
+def solve(hessian, gradient, damping, factor, step):
     """Solve (H + damping·diag H) step = gradient by Cholesky; False where H is not positive."""
     n = hessian.shape[0]
     for i in range(n):
@@ -177,7 +178,7 @@ def _solve(hessian, gradient, damping, factor, step):
 
 
 @numba.njit(cache=True)
-def _add_prior(p, mean, strength, hessian, gradient):
+def add_prior(p, mean, strength, hessian, gradient):
     """Add a Gaussian prior on the shape, whose strength was learned from the sublattice; return its cost."""
     cost = 0.0
     for m in range(3):
@@ -189,17 +190,19 @@ def _add_prior(p, mean, strength, hessian, gradient):
 
 
 @numba.njit(cache=True)
-def _improve(p, cy, cx, count, iterations, reach, prior, strength, table, slope, scale, work, jac, hessian, gradient, factor):
+def _improve(
+    p, cy, cx, count, iterations, reach, prior, strength, table, slope, scale, work, jac, hessian, gradient, factor
+):
     """Levenberg-Marquardt from `p` in place; return whether the last step was negligible."""
     dy, dx, target, weight, residual = work[0], work[1], work[2], work[3], work[4]
     start_y, start_x = p[Y], p[X]
     step, trial = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
     next_hessian, next_gradient = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
-    cost = _evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, hessian, gradient)
-    cost += _add_prior(p, prior, strength, hessian, gradient)
+    cost = evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, hessian, gradient)
+    cost += add_prior(p, prior, strength, hessian, gradient)
     damping = 1e-3
     for _ in range(iterations):
-        if not _solve(hessian, gradient, damping, factor, step):
+        if not solve(hessian, gradient, damping, factor, step):
             damping = max(10.0 * damping, 1e-3)
             continue
         gain = 0.0
@@ -212,19 +215,34 @@ def _improve(p, cy, cx, count, iterations, reach, prior, strength, table, slope,
         if not proper or shift > reach * reach or not np.isfinite(gain):
             damping = max(10.0 * damping, 1e-2)
             continue
-        next_cost = _evaluate(
-            trial, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, next_hessian, next_gradient
+        if gain < 1e-2 * max(cost, 1e-30) / count:
+            # a tenth of a standard error: what is left after this step is far shorter still
+            p[:] = trial
+            return True
+        next_cost = evaluate(
+            trial,
+            cy,
+            cx,
+            count,
+            dy,
+            dx,
+            target,
+            weight,
+            table,
+            slope,
+            scale,
+            jac,
+            residual,
+            next_hessian,
+            next_gradient,
         )
-        next_cost += _add_prior(trial, prior, strength, next_hessian, next_gradient)
+        next_cost += add_prior(trial, prior, strength, next_hessian, next_gradient)
         if next_cost > cost * (1.0 + 1e-12):
             damping = max(10.0 * damping, 1e-2)
             continue
         p[:] = trial
         hessian[:] = next_hessian
         gradient[:] = next_gradient
-        # the step was shorter than a tenth of a standard error, and what is left of it is far shorter still
-        if gain < 1e-2 * max(cost, 1e-30) / count:
-            return True
         cost = next_cost
         damping *= 0.1
     return False
@@ -232,8 +250,24 @@ def _improve(p, cy, cx, count, iterations, reach, prior, strength, table, slope,
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
 def fit_pass(
-    image, theta, tilt, out, active, kind, tables, slopes, per_q, starts, neighbours, radius, reach, variance, priors, strengths,
-    iterations, converged,
+    image,
+    theta,
+    tilt,
+    out,
+    active,
+    kind,
+    tables,
+    slopes,
+    per_q,
+    starts,
+    neighbours,
+    radius,
+    reach,
+    variance,
+    priors,
+    strengths,
+    iterations,
+    converged,
 ):
     """Fit every active column once with its neighbours held where `theta` has them; results go to `out`."""
     total = len(theta)
@@ -249,214 +283,44 @@ def fit_pass(
             if not active[k]:
                 continue
             s = kind[k]
-            count, _, cy, cx = _gather(
-                k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius[s], variance,
-                work[0], work[1], work[2], work[3],
+            count, _, cy, cx = gather(
+                k,
+                image,
+                theta,
+                tilt,
+                kind,
+                tables,
+                slopes,
+                per_q,
+                starts,
+                neighbours,
+                radius[s],
+                variance,
+                work[0],
+                work[1],
+                work[2],
+                work[3],
             )
             if count < 2 * PARAMETERS:
                 converged[k] = False
                 continue
             p[:] = theta[k]
             converged[k] = _improve(
-                p, cy, cx, count, iterations, reach[k], priors[s], strengths[s], tables[s], slopes[s], per_q[s],
-                work, jac, hessian, gradient, factor,
+                p,
+                cy,
+                cx,
+                count,
+                iterations,
+                reach[k],
+                priors[s],
+                strengths[s],
+                tables[s],
+                slopes[s],
+                per_q[s],
+                work,
+                jac,
+                hessian,
+                gradient,
+                factor,
             )
             out[k] = p
-
-
-@numba.njit(cache=True, inline="always")
-def _linearise(
-    k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors, strengths, work,
-    jac, hessian, gradient,
-):
-    """Fill pixels, residuals, derivatives and information of column k at its present parameters."""
-    s = kind[k]
-    count, missing, cy, cx = _gather(
-        k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius[s], variance,
-        work[0], work[1], work[2], work[3],
-    )
-    if count >= 2 * PARAMETERS:
-        _evaluate(
-            theta[k], cy, cx, count, work[0], work[1], work[2], work[3], tables[s], slopes[s], per_q[s],
-            jac, work[4], hessian, gradient,
-        )
-        _add_prior(theta[k], priors[s], strengths[s], hessian, gradient)
-    return count, missing, cy, cx
-
-
-@numba.njit(cache=True)
-def _invert(hessian, factor, unit, step, inverse):
-    """Fill `inverse`; nan and False where the matrix is not positive."""
-    for m in range(PARAMETERS):
-        unit[:] = 0.0
-        unit[m] = 1.0
-        if not _solve(hessian, unit, 0.0, factor, step):
-            inverse[:] = np.nan
-            return False
-        inverse[m] = step
-    return True
-
-
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def examine(
-    image, theta, tilt, chosen, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors, strengths,
-    ceiling, covariance, chi2, pixels, lost, saturated, reach_rows,
-):
-    """At the present parameters of the chosen columns: covariance of all seven, reduced chi², window statistics.
-
-    `reach_rows` is the width in rows of the Gaussian with the same sum of squares as the shares that scan rows have in
-    the position (mean of y and x). The parameters that the prior on the shape decides do not count as fitted.
-    """
-    chunks = (len(chosen) + CHUNK - 1) // CHUNK
-    for chunk in numba.prange(chunks):
-        side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
-        jac = np.empty((PARAMETERS, side * side))
-        hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
-        inverse = np.zeros((PARAMETERS, PARAMETERS))
-        gradient, unit, step = np.zeros(PARAMETERS), np.zeros(PARAMETERS), np.zeros(PARAMETERS)
-        rows = np.zeros((2, side))
-        for n in range(chunk * CHUNK, min(len(chosen), (chunk + 1) * CHUNK)):
-            k = chosen[n]
-            count, missing, cy, cx = _linearise(
-                k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors,
-                strengths, work, jac, hessian, gradient,
-            )
-            pixels[n], lost[n] = count, missing
-            covariance[n], chi2[n], reach_rows[n] = np.nan, np.nan, np.nan
-            if count < 2 * PARAMETERS or not _invert(hessian, factor, unit, step, inverse):
-                continue
-            covariance[n] = inverse
-            cost = 0.0
-            rows[:] = 0.0
-            for i in range(count):
-                cost += work[3, i] * work[4, i] * work[4, i]
-                row = int(work[0, i]) + side // 2
-                rows[0, row] += jac[Y, i] * jac[Y, i] * work[3, i]
-                rows[1, row] += jac[X, i] * jac[X, i] * work[3, i]
-                if image[cy + int(work[0, i]), cx + int(work[1, i])] >= ceiling:
-                    saturated[n] += 1
-            decided = inverse[PYY, PYY] + inverse[PYX, PYX] + inverse[PXX, PXX]
-            chi2[n] = cost / max(count - PARAMETERS + strengths[kind[k]] * decided, 1.0)
-            squares = 0.5 * np.sum((rows[0] / rows[0].sum()) ** 2) + 0.5 * np.sum((rows[1] / rows[1].sum()) ** 2)
-            reach_rows[n] = 1.0 / (2.0 * np.sqrt(np.pi) * squares)
-
-
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def bin_residuals(
-    image, theta, tilt, chosen, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors, strengths,
-    row_shift, level, square,
-):
-    """Bin, per chosen column, the model's light (count and sum) and the squared residuals, corrected for leverage.
-
-    A pixel's residual is smaller than its noise by what the pixel itself decides in the fit: a lot at the peak of a
-    small column. `row_shift` is taken out of the residuals first.
-    """
-    chunks = (len(chosen) + CHUNK - 1) // CHUNK
-    bins, height = level.shape[1], row_shift.shape[0]
-    for chunk in numba.prange(chunks):
-        side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
-        jac = np.empty((PARAMETERS, side * side))
-        hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
-        inverse = np.zeros((PARAMETERS, PARAMETERS))
-        gradient, unit, step = np.zeros(PARAMETERS), np.zeros(PARAMETERS), np.zeros(PARAMETERS)
-        for n in range(chunk * CHUNK, min(len(chosen), (chunk + 1) * CHUNK)):
-            k = chosen[n]
-            count, missing, cy, cx = _linearise(
-                k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors,
-                strengths, work, jac, hessian, gradient,
-            )
-            if count < 2 * PARAMETERS or not _invert(hessian, factor, unit, step, inverse):
-                continue
-            for i in range(count):
-                leverage = 0.0
-                for m in range(PARAMETERS):
-                    for j in range(PARAMETERS):
-                        leverage += jac[m, i] * inverse[m, j] * jac[j, i]
-                leverage *= work[3, i]
-                # bins follow the height of the profile: light grows with it whatever the amplitude is
-                b = int(bins * min(0.999, max(0.0, jac[AMPLITUDE, i])))
-                y = cy + int(work[0, i])
-                row = min(height - 1, max(0, y))
-                rest = work[4, i] - row_shift[row, 0] * jac[Y, i] - row_shift[row, 1] * jac[X, i]
-                level[n, b, 0] += 1.0
-                level[n, b, 1] += image[y, cx + int(work[1, i])] - work[4, i]
-                square[n, b] += rest * rest / max(1.0 - leverage, 0.1)
-
-
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def row_statistics(
-    image, theta, tilt, chosen, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors, strengths,
-    total, pull, band,
-):
-    """Sum over the chosen columns, per axis and scan row: information on a shift of that row, and the residuals' pull.
-
-    `band` holds M = Σ J'W(1 - H)J between neighbouring rows, H the projection on the column's own parameters: what the
-    fits leave of a shift of one row in the residuals of another. The first axis of all three are independent strips,
-    so that threads do not meet; their sum counts.
-    """
-    strips, height = total.shape[0], image.shape[0]
-    for strip in numba.prange(strips):
-        side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
-        jac = np.empty((PARAMETERS, side * side))
-        hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
-        inverse = np.zeros((PARAMETERS, PARAMETERS))
-        gradient, unit, step = np.zeros(PARAMETERS), np.zeros(PARAMETERS), np.zeros(PARAMETERS)
-        mixed, solved = np.zeros((side, PARAMETERS)), np.zeros((side, PARAMETERS))
-        for n in range(strip, len(chosen), strips):
-            k = chosen[n]
-            count, missing, cy, cx = _linearise(
-                k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors,
-                strengths, work, jac, hessian, gradient,
-            )
-            if count < 2 * PARAMETERS or not _invert(hessian, factor, unit, step, inverse):
-                continue
-            first, last = max(0, side // 2 - cy), min(side, height - cy + side // 2)
-            for axis in range(2):
-                mixed[:] = 0.0
-                for i in range(count):
-                    v = int(work[0, i])
-                    pulled = jac[axis, i] * work[3, i]
-                    pull[strip, axis, cy + v] += pulled * work[4, i]
-                    for m in range(PARAMETERS):
-                        mixed[v + side // 2, m] += pulled * jac[m, i]
-                for r in range(first, last):
-                    for m in range(PARAMETERS):
-                        solved[r, m] = 0.0
-                        for j in range(PARAMETERS):
-                            solved[r, m] += mixed[r, j] * inverse[j, m]
-                for r in range(first, last):
-                    row = cy + r - side // 2
-                    total[strip, axis, row] += mixed[r, axis]
-                    band[strip, axis, row, side - 1] += mixed[r, axis]
-                    for q in range(first, last):
-                        lost = 0.0
-                        for m in range(PARAMETERS):
-                            lost += solved[r, m] * mixed[q, m]
-                        band[strip, axis, row, q - r + side - 1] -= lost
-
-
-@numba.njit(cache=True, parallel=True, error_model="numpy")
-def residual_windows(
-    image, theta, tilt, chosen, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors, strengths,
-    row_shift, windows,
-):
-    """Fill `windows` with the residuals around the chosen columns in units of their noise; nan outside the window."""
-    height, middle = row_shift.shape[0], windows.shape[1] // 2
-    for n in numba.prange(len(chosen)):
-        k = chosen[n]
-        side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
-        jac = np.empty((PARAMETERS, side * side))
-        hessian, gradient = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
-        count, _, cy, cx = _linearise(
-            k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, priors,
-            strengths, work, jac, hessian, gradient,
-        )
-        for i in range(count):
-            v, u = int(work[0, i]), int(work[1, i])
-            row = min(height - 1, max(0, cy + v))
-            rest = work[4, i] - row_shift[row, 0] * jac[Y, i] - row_shift[row, 1] * jac[X, i]
-            windows[n, middle + v, middle + u] = rest * np.sqrt(work[3, i])

@@ -24,9 +24,7 @@ FAINTEST_PEAK = 0.12  # of the highest; an A-B peak at B/A = 0.1 still stands at
 FLATTEST_CRYSTAL = 0.12  # share of the variance that repeats: amorphous images stay below 0.08
 
 
-def find_steps(
-    data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]
-) -> Float[np.ndarray, "2 2"]:
+def find_steps(data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "2 2"]:
     """Return the two shortest lattice steps between columns, as rows (y, x), in px.
 
     In a perovskite seen along [100] these lead from A to B, half a cell diagonal each; where B is invisible, from A to

@@ -37,9 +37,7 @@ def first_variance(data: Float[np.ndarray, "y x"]) -> Variance:
     return Variance(floor=level, gain=0.0, least=level)
 
 
-def fit_variance(
-    level: Float[np.ndarray, "row bin 2"], square: Float[np.ndarray, "row bin"]
-) -> Variance:
+def fit_variance(level: Float[np.ndarray, "row bin 2"], square: Float[np.ndarray, "row bin"]) -> Variance:
     """Return the line through mean squared residual against mean intensity, by least squares weighted 1/variance².
 
     Parameters

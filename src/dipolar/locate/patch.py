@@ -24,7 +24,7 @@ PLANE = 3
 PER_COLUMN = 6
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", nogil=True)
 def patch_normals(
     image, theta, kind, tables, slopes, per_q, widths, members, box, reach, near, variance, matrix, vector
 ):  # fmt: skip
@@ -119,9 +119,7 @@ def reduce_to_profile(
     full = matrix + np.tril(matrix, -1).T
     rest = slice(profile_size, None)
     shape = 0.5 * (theta[:, PYY] + theta[:, PXX])
-    scale = np.column_stack(
-        [0.3 * np.abs(theta[:, AMPLITUDE]) + 1e-12, *(0.2 * shape**-0.5,) * 2, *(0.2 * shape,) * 3]
-    )
+    scale = np.column_stack([0.3 * np.abs(theta[:, AMPLITUDE]) + 1e-12, *(0.2 * shape**-0.5,) * 2, *(0.2 * shape,) * 3])
     prior = np.concatenate([np.zeros(PLANE), (scale**-2).ravel()])
     inner = full[rest, rest] + np.diag(prior + 1e-12 * np.diag(full[rest, rest]))
     outer = full[rest, :profile_size]

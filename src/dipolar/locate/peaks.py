@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numba
 import numpy as np
 import scipy.ndimage
@@ -37,8 +39,12 @@ def find_maxima(
 
 def band_pass(data: Float32[np.ndarray, "y x"], *, step_px: float) -> Float32[np.ndarray, "y x"]:
     """Return the image blurred at the scale of a column, less its blur at the scale of the lattice."""
-    narrow = scipy.ndimage.gaussian_filter(data, max(0.6, SMOOTH * step_px), mode="nearest", truncate=3.0)
-    wide = scipy.ndimage.gaussian_filter(data, SURROUND * step_px, mode="nearest", truncate=3.0)
+
+    def blur(sigma: float) -> Float32[np.ndarray, "y x"]:
+        return scipy.ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
+
+    with ThreadPoolExecutor(2) as pool:  # SciPy's filters use one core each
+        narrow, wide = pool.map(blur, (max(0.6, SMOOTH * step_px), SURROUND * step_px))
     return np.subtract(narrow, wide, out=narrow)
 
 

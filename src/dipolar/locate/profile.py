@@ -49,9 +49,7 @@ def tabulate(components: Float[np.ndarray, "sublattice component 2"]) -> Profile
         tables.append(terms.sum(axis=1))
         slopes.append(-(terms * r).sum(axis=1) * end / TABLE)
         per_q.append(TABLE / end)
-    return Profile(
-        components=components, tables=np.array(tables), slopes=np.array(slopes), per_q=np.array(per_q)
-    )
+    return Profile(components=components, tables=np.array(tables), slopes=np.array(slopes), per_q=np.array(per_q))
 
 
 def _end(weights: Float[np.ndarray, " component"], rates: Float[np.ndarray, " component"]) -> float:

@@ -1,0 +1,43 @@
+"""How columns can be fitted: small objects with their own options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstractFit:
+    """How columns are fitted. Subclass to fit another profile; see `SharedProfileFit`."""
+
+    radius_widths: float = 3.0
+    """Radius of the fitting window in column widths: at 3, less than half a per cent of the information is outside."""
+    passes: int = 3
+    """Passes over all columns after the first, each with the neighbours of the pass before subtracted."""
+
+    @property
+    def learns_profile(self) -> bool:
+        """Whether the profile of each sublattice is learned from the image."""
+        raise TypeError(f"{type(self).__name__} does not say whether it learns its profile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaussianFit(AbstractFit):
+    """Elliptical Gaussians, as in the published work; biased where columns have tails."""
+
+    @property
+    def learns_profile(self) -> bool:
+        """Return False: the profile is a Gaussian."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedProfileFit(AbstractFit):
+    """Elliptical columns whose radial profile is shared by the sublattice and learned from the image (default)."""
+
+    component_widths: tuple[float, ...] = (0.65, 0.8, 1.0, 1.25, 1.6, 2.1, 2.8)
+    """Widths of the Gaussians in the mixture, relative to the first fit."""
+
+    @property
+    def learns_profile(self) -> bool:
+        """Return True: a mixture of Gaussians, learned."""
+        return True

@@ -1,0 +1,138 @@
+"""The state of a fit between passes, and the passes themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64
+from scipy.spatial import cKDTree
+
+from dipolar.locate import kernels, residuals
+from dipolar.locate.choices import AbstractFit
+from dipolar.locate.kernels import PXX, PYY
+from dipolar.locate.noise import Variance, first_variance
+from dipolar.locate.profile import Profile, gaussian_profile
+
+FIRST_WIDTH = 0.17
+"""Width of a HAADF column over the A-B distance, before anything is known."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Work:
+    """The state of a fit between passes. Arrays are per column unless said otherwise."""
+
+    image: Float32[np.ndarray, "y x"]
+    kind: Int8[np.ndarray, " column"]
+    theta: Float[np.ndarray, "column 7"]
+    tilt: Float[np.ndarray, "column 2"]
+    step_px: float
+    choice: AbstractFit
+    profile: Profile = field(default_factory=gaussian_profile)
+    variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
+    priors: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
+    strengths: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
+    converged: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    starts: Int64[np.ndarray, " start"] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    neighbours: Int32[np.ndarray, " neighbour"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+
+    @property
+    def radius(self) -> Float[np.ndarray, " kind"]:
+        """Radius of the fitting window per kind, in px."""
+        radius = self.choice.radius_widths * np.array([self.width(0), self.width(1)])
+        return np.clip(radius, min(2.6, 0.8 * self.step_px), 0.85 * self.step_px)
+
+    def width(self, kind: int) -> float:
+        """Return the typical core width of a kind, in px."""
+        shape = self.priors[kind]
+        return float((shape[0] * shape[2] - shape[1] ** 2) ** -0.25)
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return tables, slopes and scale of the profiles, as the kernels take them."""
+        return self.profile.tables, self.profile.slopes, self.profile.per_q
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Examined:
+    """What the windows of the examined columns say at the present parameters."""
+
+    covariance: Float[np.ndarray, "column 7 7"]
+    """Inverse of the information on the seven parameters."""
+    chi2: Float[np.ndarray, " column"]
+    """Residual variance over the noise."""
+    pixels: Int32[np.ndarray, " column"]
+    """Valid pixels of the window."""
+    lost: Int32[np.ndarray, " column"]
+    """Pixels outside the image or invalid."""
+    saturated: Int32[np.ndarray, " column"]
+    """Pixels at the ceiling."""
+    reach_rows: Float[np.ndarray, " column"]
+    """Width in rows of the scan rows' shares in the position."""
+
+
+def start_work(
+    image: Float32[np.ndarray, "y x"],
+    guesses_px: Float[np.ndarray, "column 2"],
+    kind: Int8[np.ndarray, " column"],
+    *,
+    step_px: float,
+    choice: AbstractFit,
+) -> Work:
+    """Return the state before the first pass: round columns, amplitude and background read off the image."""
+    theta = np.zeros((len(guesses_px), kernels.PARAMETERS))
+    theta[:, :2] = guesses_px
+    reach = max(2, round(0.5 * step_px))
+    kernels.first_lights(image, theta, reach)
+    width = max(FIRST_WIDTH * step_px, 0.8)
+    theta[:, PYY] = theta[:, PXX] = width**-2
+    work = Work(image=image, kind=kind, theta=theta, tilt=np.zeros((len(theta), 2)), step_px=step_px, choice=choice)
+    work.priors = np.tile([width**-2, 0.0, width**-2], (2, 1))
+    work.strengths = np.full(2, (1.0 * width**-2) ** -2)
+    work.variance = first_variance(image)
+    work.converged = np.zeros(len(theta), dtype=bool)
+    return work
+
+
+def find_neighbours(work: Work) -> None:
+    """List, for every column, the columns whose light reaches its window."""
+    support = max(float(work.profile.support[kind]) * work.width(kind) for kind in (0, 1))
+    pairs = cKDTree(work.theta[:, :2]).query_pairs(support + float(work.radius.max()), output_type="ndarray")
+    both = np.concatenate([pairs, pairs[:, ::-1]])
+    order = np.argsort(both[:, 0], kind="stable")
+    work.neighbours = both[order, 1].astype(np.int32)
+    work.starts = np.concatenate([[0], np.cumsum(np.bincount(both[:, 0], minlength=len(work.theta)))]).astype(np.int64)
+
+
+def one_pass(work: Work, iterations: int, *, active: Bool[np.ndarray, " column"] | None = None) -> None:
+    """Fit every column (or the active ones) once, its neighbours held."""
+    active = np.ones(len(work.theta), dtype=np.bool_) if active is None else active
+    out = np.empty_like(work.theta)
+    kernels.fit_pass(
+        work.image, work.theta, work.tilt, out, active, work.kind, *work.tables(), work.starts,
+        work.neighbours, work.radius, np.full(len(out), 0.3 * work.step_px), work.variance.as_tuple(), work.priors,
+        work.strengths, iterations, work.converged,
+    )  # fmt: skip
+    work.theta = out
+
+
+def spread(rows: Int64[np.ndarray, " row"], most: int) -> Int64[np.ndarray, " chosen"]:
+    """Return at most `most` of the rows, evenly spread."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))] if len(rows) else rows
+
+
+def arguments(work: Work, rows: Int64[np.ndarray, " chosen"]) -> tuple[Any, ...]:
+    """Return what all kernels that look at given columns begin with."""
+    return (
+        work.image, work.theta, work.tilt, rows, work.kind, *work.tables(), work.starts, work.neighbours, work.radius,
+        work.variance.as_tuple(), work.priors, work.strengths,
+    )  # fmt: skip
+
+
+def examine(work: Work, rows: Int64[np.ndarray, " chosen"], *, ceiling: float = np.inf) -> Examined:
+    """Return covariance, chi² and window statistics of the given columns at the present parameters."""
+    count = len(rows)
+    covariance, chi2, reach = np.empty((count, 7, 7)), np.empty(count), np.empty(count)
+    pixels, lost, saturated = (np.zeros(count, dtype=np.int32) for _ in range(3))
+    residuals.examine(*arguments(work, rows), ceiling, covariance, chi2, pixels, lost, saturated, reach)
+    return Examined(covariance=covariance, chi2=chi2, pixels=pixels, lost=lost, saturated=saturated, reach_rows=reach)
