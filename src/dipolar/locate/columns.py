@@ -151,7 +151,12 @@ def _heights(data: Float32[np.ndarray, "y x"], points_px: Float[np.ndarray, "poi
 
 def _select(work: Work, rows: np.ndarray) -> Work:
     selected = replace(
-        work, theta=work.theta[rows], tilt=work.tilt[rows], kind=work.kind[rows], converged=work.converged[rows]
+        work,
+        theta=work.theta[rows],
+        tilt=work.tilt[rows],
+        ground=work.ground[rows],
+        kind=work.kind[rows],
+        converged=work.converged[rows],
     )
     find_neighbours(selected)
     return selected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from dipolar.core.contracts import Progress, silent
 from dipolar.locate.learn import learn_background, learn_noise, learn_shapes
 from dipolar.locate.learn_profile import learn_profile
@@ -27,6 +29,7 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
     for number in range(work.choice.passes):
         progress("fitting columns", number / work.choice.passes)
         learn_background(work)
+        work.firmness = np.zeros(2)
         if work.choice.learns_profile and number < LEARNING_PASSES:
             learn_profile(work)
         find_neighbours(work)

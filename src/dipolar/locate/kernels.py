@@ -19,6 +19,10 @@ CHUNK = 32
 """Columns that share one set of scratch arrays."""
 TABLE = 512
 """Intervals of a profile table."""
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+"""Sums may be reordered, which lets them use vector units; nan must stay nan, so not all of fastmath."""
+SCRATCH = 6
+"""Arrays of one number per pixel: dy, dx, target, weight, residual, one to work in."""
 PARAMETERS = 7
 Y, X, AMPLITUDE, BACKGROUND, PYY, PYX, PXX = range(7)
 
@@ -57,93 +61,105 @@ def first_lights(image, theta, reach):
             theta[k, AMPLITUDE] = 0.8 * (most - least)
 
 
-@numba.njit(cache=True, fastmath=True)
-def gather(
-    k, image, theta, tilt, kind, tables, slopes, per_q, starts, neighbours, radius, variance, dy, dx, target, weight
-):
-    """Fill pixel offsets, intensity less the neighbours' light and the background's slope, and weights.
+@numba.njit(cache=True, fastmath=FAST)
+def gather(k, image, theta, tilt, kind, tables, per_q, starts, neighbours, radius, dy, dx, target, others):
+    """Fill pixel offsets, intensity less the neighbours' light and the background's slope, and the neighbours' light.
 
-    Return how many pixels there are and how many are missing, and the rounded centre, from which offsets count. Weights
-    are 1 / variance of the light that the model of the last pass puts into the pixel, neighbours included: iterated,
-    this maximises the Poisson likelihood.
+    Return how many pixels there are and how many are missing, and the rounded centre, from which offsets count.
     """
     cy, cx = int(np.rint(theta[k, Y])), int(np.rint(theta[k, X]))
     reach = int(radius + 0.5)
     height, width = image.shape
-    floor, gain, least = variance
     count, lost = 0, 0
     limit = radius * radius
-    own, own_slope, own_q = tables[kind[k]], slopes[kind[k]], per_q[kind[k]]
+    off_y, off_x = theta[k, Y] - cy, theta[k, X] - cx
     for v in range(-reach, reach + 1):
+        span = limit - v * v
+        if span < 0.0:
+            continue
+        half = int(np.sqrt(span))
         y = cy + v
-        for u in range(-reach, reach + 1):
-            if v * v + u * u > limit:
-                continue
-            x = cx + u
-            if y < 0 or y >= height or x < 0 or x >= width:
-                lost += 1
-                continue
-            value = float(image[y, x])
+        if y < 0 or y >= height:
+            lost += 2 * half + 1
+            continue
+        low, high = max(-half, -cx), min(half, width - 1 - cx)
+        lost += 2 * half + 1 - max(0, high - low + 1)
+        for u in range(low, high + 1):
+            value = float(image[y, cx + u])
             if not np.isfinite(value):
                 lost += 1
                 continue
             dy[count], dx[count] = v, u
-            a, b = y - theta[k, Y], x - theta[k, X]
-            target[count] = value - tilt[k, 0] * a - tilt[k, 1] * b
-            q = theta[k, PYY] * a * a + 2.0 * theta[k, PYX] * a * b + theta[k, PXX] * b * b
-            light, _ = profile_at(own, own_slope, own_q, q)
-            weight[count] = theta[k, BACKGROUND] + theta[k, AMPLITUDE] * light
+            target[count] = value - tilt[k, 0] * (v - off_y) - tilt[k, 1] * (u - off_x)
+            others[count] = 0.0
             count += 1
     for n in range(starts[k], starts[k + 1]):
         j = neighbours[n]
         ny, nx, amplitude = theta[j, Y] - cy, theta[j, X] - cx, theta[j, AMPLITUDE]
-        yy, yx, xx = theta[j, PYY], 2.0 * theta[j, PYX], theta[j, PXX]
-        table, scale = tables[kind[j]], per_q[kind[j]]
+        scale = per_q[kind[j]]
+        yy, yx, xx = theta[j, PYY] * scale, 2.0 * theta[j, PYX] * scale, theta[j, PXX] * scale
+        table = tables[kind[j]]
         for i in range(count):
             a, b = dy[i] - ny, dx[i] - nx
-            t = (yy * a * a + yx * a * b + xx * b * b) * scale
+            t = yy * a * a + yx * a * b + xx * b * b
             if t < TABLE:
                 m = int(t)
-                u = t - m
                 # linear interpolation is exact enough for a neighbour's tail
-                light = amplitude * (table[m] + u * (table[m + 1] - table[m]))
-                target[i] -= light
-                weight[i] += light
+                others[i] += amplitude * (table[m] + (t - m) * (table[m + 1] - table[m]))
     for i in range(count):
-        weight[i] = 1.0 / max(floor + gain * weight[i], least)
+        target[i] -= others[i]
     return count, lost, cy, cx
 
 
-@numba.njit(cache=True, fastmath=True)
-def evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, hessian, gradient):
-    """Weighted sum of squares at `p`, with J'WJ and J'Wr filled in."""
+@numba.njit(cache=True, fastmath=FAST)
+def derivatives(p, cy, cx, count, dy, dx, target, table, slope, scale, jac, residual):
+    """Fill the derivatives of the column's light with respect to its parameters, and the residuals."""
     y0, x0, amplitude, background = p[Y] - cy, p[X] - cx, p[AMPLITUDE], p[BACKGROUND]
     yy, yx, xx = p[PYY], p[PYX], p[PXX]
     for i in range(count):
         a, b = dy[i] - y0, dx[i] - x0
-        q = yy * a * a + 2.0 * yx * a * b + xx * b * b
-        f, d = profile_at(table, slope, scale, q)
-        d *= amplitude
-        residual[i] = target[i] - background - amplitude * f
+        f, d = profile_at(table, slope, scale, yy * a * a + 2.0 * yx * a * b + xx * b * b)
+        jac[AMPLITUDE, i] = f
+        jac[PYY, i] = d * amplitude
+    for i in range(count):
+        a, b = dy[i] - y0, dx[i] - x0
+        d = jac[PYY, i]
+        residual[i] = target[i] - background - amplitude * jac[AMPLITUDE, i]
         jac[Y, i] = -2.0 * d * (yy * a + yx * b)
         jac[X, i] = -2.0 * d * (yx * a + xx * b)
-        jac[AMPLITUDE, i] = f
         jac[BACKGROUND, i] = 1.0
         jac[PYY, i] = d * a * a
         jac[PYX, i] = 2.0 * d * a * b
         jac[PXX, i] = d * b * b
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def weigh(p, count, jac, others, variance, weight):
+    """Fill the weights: 1 / variance of the light that the model puts into the pixel, neighbours included.
+
+    Renewed at every pass, they make the least squares a maximum of the Poisson likelihood.
+    """
+    floor, gain, least = variance
+    for i in range(count):
+        weight[i] = 1.0 / max(floor + gain * (p[BACKGROUND] + p[AMPLITUDE] * jac[AMPLITUDE, i] + others[i]), least)
+
+
+@numba.njit(cache=True, fastmath=FAST)
+def normals(count, weight, jac, residual, weighted, hessian, gradient):
+    """Fill J'WJ and J'Wr, and return the weighted sum of squares."""
     cost = 0.0
     for i in range(count):
         cost += weight[i] * residual[i] * residual[i]
     for m in range(PARAMETERS):
         total = 0.0
         for i in range(count):
-            total += jac[m, i] * weight[i] * residual[i]
+            weighted[i] = jac[m, i] * weight[i]
+            total += weighted[i] * residual[i]
         gradient[m] = total
         for n in range(m + 1):
             total = 0.0
             for i in range(count):
-                total += jac[m, i] * weight[i] * jac[n, i]
+                total += weighted[i] * jac[n, i]
             hessian[m, n] = total
             hessian[n, m] = total
     return cost
@@ -178,28 +194,55 @@ def solve(hessian, gradient, damping, factor, step):
 
 
 @numba.njit(cache=True)
-def add_prior(p, mean, strength, hessian, gradient):
-    """Add a Gaussian prior on the shape, whose strength was learned from the sublattice; return its cost."""
+def add_prior(p, mean, strength, ground, firmness, hessian, gradient):
+    """Add Gaussian priors on the shape and on the background; return their cost.
+
+    The shape's strength is learned from the sublattice. The background is held to its surroundings (`firmness` > 0)
+    while the profile is being learned, and free afterwards.
+    """
     cost = 0.0
     for m in range(3):
         off = p[PYY + m] - mean[m]
         cost += strength * off * off
         gradient[PYY + m] -= strength * off
         hessian[PYY + m, PYY + m] += strength
-    return cost
+    off = p[BACKGROUND] - ground
+    gradient[BACKGROUND] -= firmness * off
+    hessian[BACKGROUND, BACKGROUND] += firmness
+    return cost + firmness * off * off
 
 
 @numba.njit(cache=True)
 def _improve(
-    p, cy, cx, count, iterations, reach, prior, strength, table, slope, scale, work, jac, hessian, gradient, factor
+    p,
+    cy,
+    cx,
+    count,
+    iterations,
+    reach,
+    prior,
+    strength,
+    ground,
+    firmness,
+    variance,
+    table,
+    slope,
+    scale,
+    work,
+    jac,
+    hessian,
+    gradient,
+    factor,
 ):
     """Levenberg-Marquardt from `p` in place; return whether the last step was negligible."""
-    dy, dx, target, weight, residual = work[0], work[1], work[2], work[3], work[4]
+    dy, dx, target, weight, residual, spare = work[0], work[1], work[2], work[3], work[4], work[5]
     start_y, start_x = p[Y], p[X]
     step, trial = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
     next_hessian, next_gradient = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
-    cost = evaluate(p, cy, cx, count, dy, dx, target, weight, table, slope, scale, jac, residual, hessian, gradient)
-    cost += add_prior(p, prior, strength, hessian, gradient)
+    derivatives(p, cy, cx, count, dy, dx, target, table, slope, scale, jac, residual)
+    weigh(p, count, jac, spare, variance, weight)
+    cost = normals(count, weight, jac, residual, spare, hessian, gradient)
+    cost += add_prior(p, prior, strength, ground, firmness, hessian, gradient)
     damping = 1e-3
     for _ in range(iterations):
         if not solve(hessian, gradient, damping, factor, step):
@@ -219,24 +262,9 @@ def _improve(
             # a tenth of a standard error: what is left after this step is far shorter still
             p[:] = trial
             return True
-        next_cost = evaluate(
-            trial,
-            cy,
-            cx,
-            count,
-            dy,
-            dx,
-            target,
-            weight,
-            table,
-            slope,
-            scale,
-            jac,
-            residual,
-            next_hessian,
-            next_gradient,
-        )
-        next_cost += add_prior(trial, prior, strength, next_hessian, next_gradient)
+        derivatives(trial, cy, cx, count, dy, dx, target, table, slope, scale, jac, residual)
+        next_cost = normals(count, weight, jac, residual, spare, next_hessian, next_gradient)
+        next_cost += add_prior(trial, prior, strength, ground, firmness, next_hessian, next_gradient)
         if next_cost > cost * (1.0 + 1e-12):
             damping = max(10.0 * damping, 1e-2)
             continue
@@ -252,8 +280,8 @@ def _improve(
 def fit_pass(
     image,
     theta,
-    tilt,
     out,
+    tilt,
     active,
     kind,
     tables,
@@ -266,6 +294,8 @@ def fit_pass(
     variance,
     priors,
     strengths,
+    grounds,
+    firmness,
     iterations,
     converged,
 ):
@@ -274,7 +304,7 @@ def fit_pass(
     chunks = (total + CHUNK - 1) // CHUNK
     for chunk in numba.prange(chunks):
         side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
+        work = np.empty((SCRATCH, side * side))
         jac = np.empty((PARAMETERS, side * side))
         hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
         gradient, p = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
@@ -290,16 +320,14 @@ def fit_pass(
                 tilt,
                 kind,
                 tables,
-                slopes,
                 per_q,
                 starts,
                 neighbours,
                 radius[s],
-                variance,
                 work[0],
                 work[1],
                 work[2],
-                work[3],
+                work[5],
             )
             if count < 2 * PARAMETERS:
                 converged[k] = False
@@ -311,9 +339,12 @@ def fit_pass(
                 cx,
                 count,
                 iterations,
-                reach[k],
+                reach,
                 priors[s],
                 strengths[s],
+                grounds[k],
+                firmness[s],
+                variance,
                 tables[s],
                 slopes[s],
                 per_q[s],

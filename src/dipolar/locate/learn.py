@@ -79,20 +79,18 @@ def learn_row_shifts(work: Work) -> RowShifts:
 
 
 def learn_background(work: Work) -> None:
-    """Set the slope of the background under each column from the fitted backgrounds around it.
+    """Set the slope of the background under each column, and its level, from the fitted backgrounds around it.
 
     A slope that the fit does not know pulls every column uphill. Fitted per column it would cost accuracy; the
     backgrounds of the columns within some cells give it for nothing. The grid is coarse, and the two sublattices are
-    taken relative to their own mean, as the tails of one lie under the other.
+    taken relative to their own median, as the tails of one lie under the other.
     """
     light = work.theta[:, BACKGROUND].copy()
     good = work.converged & (work.theta[:, AMPLITUDE] > 0)
-    for kind in (0, 1):
-        mine = good & (work.kind == kind)
-        if mine.any():
-            light[work.kind == kind] -= np.median(light[mine])
     if not good.any():
         return
+    median = np.array([np.median(light[k]) if (k := good & (work.kind == s)).any() else 0.0 for s in (0, 1)])
+    light -= median[work.kind]
     spacing = BACKGROUND_GRID * work.step_px
     at = work.theta[:, :2] / spacing
     shape = tuple(int(np.ceil(n / spacing)) + 1 for n in work.image.shape)
@@ -104,6 +102,7 @@ def learn_background(work: Work) -> None:
     total = np.bincount(flat, weights=clipped, minlength=size).reshape(shape)
     total, count = (scipy.ndimage.gaussian_filter(v, 1.5, mode="constant", truncate=3.0) for v in (total, count))
     smooth = np.divide(total, count, out=np.zeros(shape), where=count > 0.02 * count.max())
+    work.ground = median[work.kind] + scipy.ndimage.map_coordinates(smooth, at.T, order=1, mode="nearest")
     for axis in (0, 1):
         if shape[axis] >= 4:
             slope = np.gradient(smooth, spacing, axis=axis)

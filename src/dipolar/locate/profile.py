@@ -63,35 +63,45 @@ def gaussian_profile() -> Profile:
     return tabulate(np.array([[[1.0, 1.0]], [[1.0, 1.0]]]))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Learned:
+    """A learned profile, and how the columns' numbers change with it."""
+
+    profile: Profile
+    """The new profile."""
+    weights: Float[np.ndarray, " size"]
+    """The weights as solved, for the amplitudes and widths as they were."""
+    wider: Float[np.ndarray, " sublattice"]
+    """Factor on the width of the core."""
+    higher: Float[np.ndarray, " sublattice"]
+    """Factor on the amplitude."""
+
+
 def solve_profile(
     matrix: Float[np.ndarray, "size size"],
     vector: Float[np.ndarray, " size"],
     widths: Float[np.ndarray, " component"],
     current: Profile,
-) -> tuple[Profile, Float[np.ndarray, " sublattice"], Float[np.ndarray, " size"]]:
-    """Return the learned profiles, the factor by which the core of each became wider, and the weights as solved.
+) -> Learned:
+    """Return the profiles that solve the normal equations of `patch.patch_normals` with non-negative weights.
 
-    Non-negative least squares on the normal equations of `kernels.profile_normals`. A sublattice without columns keeps
-    its profile. The mixture is rescaled so that its weights add up to 1 and its curvature at the peak is that of a
-    unit Gaussian: amplitude and widths keep their meaning whatever the tails are.
+    A sublattice without columns keeps its profile. The mixture is rescaled so that its weights add up to 1 and its
+    curvature at the peak is that of a unit Gaussian: amplitude and widths keep their meaning whatever the tails are.
     """
     count = len(widths)
-    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
-    normal = matrix / np.outer(scale, scale) + 1e-9 * np.eye(len(scale))
-    root = np.linalg.cholesky(normal)
-    solution, _ = scipy.optimize.nnls(root.T, np.linalg.solve(root, vector / scale))
-    solution = solution / scale
-    found, factors = [], np.ones(2)
+    unit = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
+    root = np.linalg.cholesky(matrix / np.outer(unit, unit) + 1e-9 * np.eye(len(unit)))
+    solution, _ = scipy.optimize.nnls(root.T, np.linalg.solve(root, vector / unit))
+    solution = solution / unit
+    found, wider, higher = [], np.ones(2), np.ones(2)
     for s in (0, 1):
         weights = solution[s * count : (s + 1) * count]
         if weights.sum() < 0.3 or not np.isfinite(weights).all():
-            kept = np.zeros((count, 2))
-            kept[:, 1] = 1.0
-            have = current.components[s]
-            kept[: len(have)] = have
+            kept = np.column_stack([np.zeros(count), np.ones(count)])
+            kept[: len(current.components[s])] = current.components[s]
             found.append(kept)
             continue
-        weights = weights / weights.sum()
-        factors[s] = 1.0 / np.sqrt(np.sum(weights / widths**2))
-        found.append(np.column_stack([weights, widths / factors[s]]))
-    return tabulate(np.array(found)), factors, solution
+        higher[s] = weights.sum()
+        wider[s] = 1.0 / np.sqrt(np.sum(weights / higher[s] / widths**2))
+        found.append(np.column_stack([weights / higher[s], widths / wider[s]]))
+    return Learned(profile=tabulate(np.array(found)), weights=solution, wider=wider, higher=higher)

@@ -17,16 +17,19 @@ from dipolar.locate.kernels import (
     PXX,
     PYX,
     PYY,
+    SCRATCH,
     X,
     Y,
     add_prior,
-    evaluate,
+    derivatives,
     gather,
+    normals,
     solve,
+    weigh,
 )
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True)
 def _linearise(
     k,
     image,
@@ -50,42 +53,13 @@ def _linearise(
     """Fill pixels, residuals, derivatives and information of column k at its present parameters."""
     s = kind[k]
     count, missing, cy, cx = gather(
-        k,
-        image,
-        theta,
-        tilt,
-        kind,
-        tables,
-        slopes,
-        per_q,
-        starts,
-        neighbours,
-        radius[s],
-        variance,
-        work[0],
-        work[1],
-        work[2],
-        work[3],
+        k, image, theta, tilt, kind, tables, per_q, starts, neighbours, radius[s], work[0], work[1], work[2], work[5]
     )
     if count >= 2 * PARAMETERS:
-        evaluate(
-            theta[k],
-            cy,
-            cx,
-            count,
-            work[0],
-            work[1],
-            work[2],
-            work[3],
-            tables[s],
-            slopes[s],
-            per_q[s],
-            jac,
-            work[4],
-            hessian,
-            gradient,
-        )
-        add_prior(theta[k], priors[s], strengths[s], hessian, gradient)
+        derivatives(theta[k], cy, cx, count, work[0], work[1], work[2], tables[s], slopes[s], per_q[s], jac, work[4])
+        weigh(theta[k], count, jac, work[5], variance, work[3])
+        normals(count, work[3], jac, work[4], work[5], hessian, gradient)
+        add_prior(theta[k], priors[s], strengths[s], 0.0, 0.0, hessian, gradient)
     return count, missing, cy, cx
 
 
@@ -134,7 +108,7 @@ def examine(
     chunks = (len(chosen) + CHUNK - 1) // CHUNK
     for chunk in numba.prange(chunks):
         side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
+        work = np.empty((SCRATCH, side * side))
         jac = np.empty((PARAMETERS, side * side))
         hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
         inverse = np.zeros((PARAMETERS, PARAMETERS))
@@ -211,7 +185,7 @@ def bin_residuals(
     bins, height = level.shape[1], row_shift.shape[0]
     for chunk in numba.prange(chunks):
         side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
+        work = np.empty((SCRATCH, side * side))
         jac = np.empty((PARAMETERS, side * side))
         hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
         inverse = np.zeros((PARAMETERS, PARAMETERS))
@@ -285,7 +259,7 @@ def row_statistics(
     strips, height = total.shape[0], image.shape[0]
     for strip in numba.prange(strips):
         side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
+        work = np.empty((SCRATCH, side * side))
         jac = np.empty((PARAMETERS, side * side))
         hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
         inverse = np.zeros((PARAMETERS, PARAMETERS))
@@ -364,7 +338,7 @@ def residual_windows(
     for n in numba.prange(len(chosen)):
         k = chosen[n]
         side = 2 * int(radius.max() + 0.5) + 1
-        work = np.empty((5, side * side))
+        work = np.empty((SCRATCH, side * side))
         jac = np.empty((PARAMETERS, side * side))
         hessian, gradient = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
         count, _, cy, cx = _linearise(

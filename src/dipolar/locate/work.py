@@ -27,12 +27,14 @@ class Work:
     kind: Int8[np.ndarray, " column"]
     theta: Float[np.ndarray, "column 7"]
     tilt: Float[np.ndarray, "column 2"]
+    ground: Float[np.ndarray, " column"]
     step_px: float
     choice: AbstractFit
     profile: Profile = field(default_factory=gaussian_profile)
     variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
     priors: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
     strengths: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
+    firmness: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     converged: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
     starts: Int64[np.ndarray, " start"] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     neighbours: Int32[np.ndarray, " neighbour"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
@@ -86,7 +88,15 @@ def start_work(
     kernels.first_lights(image, theta, reach)
     width = max(FIRST_WIDTH * step_px, 0.8)
     theta[:, PYY] = theta[:, PXX] = width**-2
-    work = Work(image=image, kind=kind, theta=theta, tilt=np.zeros((len(theta), 2)), step_px=step_px, choice=choice)
+    work = Work(
+        image=image,
+        kind=kind,
+        theta=theta,
+        tilt=np.zeros((len(theta), 2)),
+        ground=np.zeros(len(theta)),
+        step_px=step_px,
+        choice=choice,
+    )
     work.priors = np.tile([width**-2, 0.0, width**-2], (2, 1))
     work.strengths = np.full(2, (1.0 * width**-2) ** -2)
     work.variance = first_variance(image)
@@ -109,9 +119,9 @@ def one_pass(work: Work, iterations: int, *, active: Bool[np.ndarray, " column"]
     active = np.ones(len(work.theta), dtype=np.bool_) if active is None else active
     out = np.empty_like(work.theta)
     kernels.fit_pass(
-        work.image, work.theta, work.tilt, out, active, work.kind, *work.tables(), work.starts,
-        work.neighbours, work.radius, np.full(len(out), 0.3 * work.step_px), work.variance.as_tuple(), work.priors,
-        work.strengths, iterations, work.converged,
+        work.image, work.theta, out, work.tilt, active, work.kind, *work.tables(), work.starts, work.neighbours,
+        work.radius, 0.3 * work.step_px, work.variance.as_tuple(), work.priors, work.strengths, work.ground,
+        work.firmness, iterations, work.converged,
     )  # fmt: skip
     work.theta = out
 
