@@ -21,7 +21,7 @@ from dipolar.locate.learn import correlation, learn_noise, learn_row_shifts, usa
 from dipolar.locate.noise import RowShifts
 from dipolar.locate.peaks import find_maxima
 from dipolar.locate.sublattice import assign_sublattices
-from dipolar.locate.work import Examined, Work, examine, find_neighbours, one_pass, start_work
+from dipolar.locate.work import Examined, Work, examine, find_neighbours, one_pass, select, start_work
 
 KEEP = 3.0
 """A column found as a maximum stays from this many standard errors of its amplitude on."""
@@ -110,7 +110,7 @@ def _prune(
 ) -> tuple[Indexed, Bool[np.ndarray, " column"], Work]:
     """Drop fits that are no columns, and index the rest anew where they ended up."""
     keep = _credible(work, found.points_px, predicted, step_px)
-    selected = _select(work, keep)
+    selected = select(work, keep)
     return restrict(found, keep, selected.theta[:, :2]), predicted[keep], selected
 
 
@@ -147,19 +147,6 @@ def _heights(data: Float32[np.ndarray, "y x"], points_px: Float[np.ndarray, "poi
     at = np.clip(np.rint(points_px).astype(int), 0, np.array(data.shape) - 1)
     values = data[at[:, 0], at[:, 1]].astype(float)
     return np.nan_to_num(values - np.nanpercentile(data[::4, ::4], 1), nan=0.0)
-
-
-def _select(work: Work, rows: np.ndarray) -> Work:
-    selected = replace(
-        work,
-        theta=work.theta[rows],
-        tilt=work.tilt[rows],
-        ground=work.ground[rows],
-        kind=work.kind[rows],
-        converged=work.converged[rows],
-    )
-    find_neighbours(selected)
-    return selected
 
 
 def _credible(

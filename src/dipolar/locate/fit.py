@@ -9,8 +9,8 @@ from dipolar.locate.learn import learn_background, learn_noise, learn_shapes
 from dipolar.locate.learn_profile import learn_profile
 from dipolar.locate.work import Work, find_neighbours, one_pass
 
-LEARNING_PASSES = 2
-"""Passes before which the profile is learned; the second time with columns that know the first one's tails."""
+LEARNING_ROUNDS = (8, 8)
+"""Rounds of learning the profile before the first passes; the second time with columns that know the first tails."""
 
 
 def first_fit(work: Work) -> None:
@@ -30,8 +30,8 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
         progress("fitting columns", number / work.choice.passes)
         learn_background(work)
         work.firmness = np.zeros(2)
-        if work.choice.learns_profile and number < LEARNING_PASSES:
-            learn_profile(work)
+        if work.choice.learns_profile and number < len(LEARNING_ROUNDS):
+            learn_profile(work, rounds=LEARNING_ROUNDS[number])
         find_neighbours(work)
         one_pass(work, 2)
         if number < work.choice.passes - 1:

@@ -243,7 +243,7 @@ def _improve(
     weigh(p, count, jac, spare, variance, weight)
     cost = normals(count, weight, jac, residual, spare, hessian, gradient)
     cost += add_prior(p, prior, strength, ground, firmness, hessian, gradient)
-    damping = 1e-3
+    damping, promise = 1e-3, np.inf
     for _ in range(iterations):
         if not solve(hessian, gradient, damping, factor, step):
             damping = max(10.0 * damping, 1e-3)
@@ -271,9 +271,11 @@ def _improve(
         p[:] = trial
         hessian[:] = next_hessian
         gradient[:] = next_gradient
+        promise = gain
         cost = next_cost
         damping *= 0.1
-    return False
+    # the last step was below a standard error, and Newton steps shrink quadratically
+    return promise < max(cost, 1e-30) / count
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")

@@ -123,7 +123,7 @@ def _peaks(correlation: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "peak 2"]
     strong = heights > FAINTEST_PEAK * heights.max()
     order = np.argsort(radius[strong])
     found = found[strong][order]
-    fine = np.array([_summit(smooth, y, x) for y, x in found])
+    fine = np.array([_summit(smooth, y, x) for y, x in found.tolist()])
     return fine - center
 
 
@@ -167,14 +167,14 @@ def _best_pair(
 
 
 class _Sampler:
-    """Heights of the autocorrelation at any lag, the highest within a pixel or so for lattice points."""
+    """Heights of the autocorrelation at any lag inside it, the highest within a pixel or so for lattice points."""
 
     def __init__(self, correlation: Float[np.ndarray, "y x"]) -> None:
         self.center = np.array(correlation.shape) // 2
         self.at_most = scipy.ndimage.maximum_filter(correlation, 3)
         self.exact = correlation
 
-    def __call__(self, lags: Float[np.ndarray, "lag 2"], *, summit: bool) -> Float[np.ndarray, " lag"]:
+    def __call__(self, lags: Float[np.ndarray, "lag 2"], *, summit: bool) -> Float[np.ndarray, " inside"]:
         array = self.at_most if summit else self.exact
         at = np.rint(lags + self.center).astype(int)
         inside = np.all((at >= 0) & (at < array.shape), axis=1)

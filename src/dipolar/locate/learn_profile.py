@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
-from dipolar.locate.choices import SharedProfileFit
-from dipolar.locate.kernels import AMPLITUDE, PYY, X, Y
+from dipolar.locate.kernels import AMPLITUDE, PXX, PYY, X, Y
 from dipolar.locate.patch import PLANE, patch_normals, without_plane
 from dipolar.locate.profile import solve_profile
-from dipolar.locate.work import Work, spread
+from dipolar.locate.work import Work, find_neighbours, one_pass, select, spread
 
 MAX_PATCHES = 3
 PATCH_STEPS = 9.0
@@ -20,18 +19,35 @@ FIRM = 0.003
 """How far, in amplitudes, a background may stray from its surroundings while the profile is learned."""
 
 
-def learn_profile(work: Work) -> None:
-    """Replace the profile by the one that fits some patches of the crystal best, all columns held."""
-    assert isinstance(work.choice, SharedProfileFit)
+def learn_profile(work: Work, *, rounds: int) -> None:
+    """Replace the profile by the one that fits some patches of the crystal best.
+
+    In turn, the profile is solved for with the columns held, and the columns of the patches are fitted anew with the
+    profile held; their errors feed each other, so that it takes some rounds, but only a few hundred columns take part.
+    The other columns then change as those of the patches did in the median.
+    """
     width = max(work.width(0), work.width(1))
     relative = np.array([w for w in work.choice.component_widths if w <= max(1.0, 0.55 * work.step_px / width)])
     reach = min(4.0 * float(relative.max()) * width, 2.5 * work.step_px)
     boxes = _patches(work, reach)
-    members = [_members(work, box, reach) for box in boxes]
+    rows = np.unique(np.concatenate([_members(work.theta, box, reach) for box in boxes]))
+    inner = np.isin(rows, np.concatenate([_members(work.theta, box, work.step_px) for box in boxes]))
+    local = select(work, rows)
+    for _ in range(rounds):
+        _solve(local, boxes, relative, reach)
+        find_neighbours(local)
+        one_pass(local, 1, active=inner)
+    _spread_news(work, local, rows, inner)
+
+
+def _solve(
+    work: Work, boxes: list[tuple[int, int, int, int]], relative: Float[np.ndarray, " component"], reach: float
+) -> None:
+    """Set the profile that fits the patches best with all columns held, and hold the background to what they find."""
+    members = [_members(work.theta, box, reach) for box in boxes]
     starts = np.concatenate([[0], np.cumsum([len(m) for m in members])])
-    size = 2 * len(relative)
-    matrices = np.zeros((len(boxes), size + PLANE, size + PLANE))
-    vectors = np.zeros((len(boxes), size + PLANE))
+    size = 2 * len(relative) + PLANE
+    matrices, vectors = np.zeros((len(boxes), size, size)), np.zeros((len(boxes), size))
     patch_normals(
         work.image, work.theta, work.kind, relative, np.concatenate(members), starts, np.array(boxes), reach,
         work.variance.as_tuple(), matrices, vectors,
@@ -46,6 +62,26 @@ def learn_profile(work: Work) -> None:
     work.theta[:, AMPLITUDE] *= learned.higher[work.kind]
     work.priors = work.priors / learned.wider[:, None] ** 2
     work.strengths = work.strengths * learned.wider**4
+
+
+def _spread_news(
+    work: Work, local: Work, rows: Int64[np.ndarray, " member"], inner: Bool[np.ndarray, " member"]
+) -> None:
+    """Give all columns the profile of the patches, and the changes of amplitude, shape and background that go with it."""
+    work.profile, work.firmness = local.profile, local.firmness
+    for kind in (0, 1):
+        mine = inner & (local.kind == kind)
+        everyone = work.kind == kind
+        if not mine.any():
+            continue
+        for number in (AMPLITUDE, PYY, PXX):
+            ratio = np.median(local.theta[mine, number] / work.theta[rows[mine], number])
+            work.theta[everyone, number] *= ratio
+        work.ground[everyone] += np.median(local.ground[mine] - work.ground[rows[mine]])
+        shapes = np.median(local.theta[mine, PYY:], axis=0)
+        work.strengths[kind] *= (work.priors[kind, 0] / shapes[0]) ** 2
+        work.priors[kind] = shapes
+    work.theta[rows[inner]] = local.theta[inner]
 
 
 def _hold_background(
@@ -89,9 +125,11 @@ def _patches(work: Work, reach: float) -> list[tuple[int, int, int, int]]:
     return [(int(y), int(y) + edge, int(x), int(x) + edge) for y, x in corners]
 
 
-def _members(work: Work, box: tuple[int, int, int, int], reach: float) -> Int64[np.ndarray, " member"]:
+def _members(
+    theta: Float[np.ndarray, "column 7"], box: tuple[int, int, int, int], reach: float
+) -> Int64[np.ndarray, " member"]:
     """Return the columns whose light reaches into the box, sorted by y."""
     y0, y1, x0, x1 = box
-    y, x = work.theta[:, Y], work.theta[:, X]
+    y, x = theta[:, Y], theta[:, X]
     rows = np.flatnonzero((y > y0 - reach) & (y < y1 + reach) & (x > x0 - reach) & (x < x1 + reach))
     return rows[np.argsort(y[rows])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,23 @@ def start_work(
     work.variance = first_variance(image)
     work.converged = np.zeros(len(theta), dtype=bool)
     return work
+
+
+def select(work: Work, rows: Int64[np.ndarray, " chosen"] | Bool[np.ndarray, " column"]) -> Work:
+    """Return the state of the chosen columns alone; what is not per column is copied."""
+    chosen = replace(
+        work,
+        theta=work.theta[rows],
+        tilt=work.tilt[rows],
+        ground=work.ground[rows],
+        kind=work.kind[rows],
+        converged=work.converged[rows],
+        priors=work.priors.copy(),
+        strengths=work.strengths.copy(),
+        firmness=work.firmness.copy(),
+    )
+    find_neighbours(chosen)
+    return chosen
 
 
 def find_neighbours(work: Work) -> None:

@@ -1,0 +1,17 @@
+"""Columns → Cells: unit cells, displacement, cell parameters and strain, each with its sigma."""
+
+from dipolar.measure.cells import build_cells
+from dipolar.measure.reference import lattice_size_px, reference_offset, subtract_reference
+from dipolar.measure.strain import strain
+from dipolar.measure.summary import summarize
+from dipolar.measure.uniformity import rms_deviation_px
+
+__all__ = [
+    "build_cells",
+    "lattice_size_px",
+    "reference_offset",
+    "rms_deviation_px",
+    "strain",
+    "subtract_reference",
+    "summarize",
+]
