@@ -29,6 +29,3 @@ def _is_exempt_or_compiled(node: object) -> bool:
 
 # jaxtyping's own exemption, `typing.no_type_check`, would have to stand on every kernel of the package.
 import_hook._is_no_type_check = _is_exempt_or_compiled
-
-# Lets beartype check arguments against the protocol; without the decorator it cannot.
-typing.runtime_checkable(importlib.import_module("dipolar.core.contracts").Progress)

@@ -130,8 +130,14 @@ def _extend(
     fresh = start_work(work.image, every.points_px, kind, step_px=work.step_px, choice=work.choice)
     fresh.theta[~new] = work.theta[every.source[~new]]
     fresh.converged[~new] = work.converged[every.source[~new]]
-    fresh.theta[new, PYY:] = work.priors[kind[new]]
-    fresh = replace(fresh, priors=work.priors, strengths=work.strengths, variance=work.variance)
+    fresh.theta[new, PYY:] = work.typical[kind[new]]
+    fresh = replace(
+        fresh,
+        shapes=work.typical[kind],
+        typical=work.typical,
+        strengths=work.strengths,
+        variance=work.variance,
+    )
     for _ in range(2):
         find_neighbours(fresh)
         one_pass(fresh, 3, active=new)
@@ -229,10 +235,11 @@ def _covariance(
     spread = 1.0 / (2.0 * np.sqrt(np.pi) * final.reach_rows)
     covariance[:, 0, 0] += jitter[0] * spread
     covariance[:, 1, 1] += jitter[1] * spread
-    lost_fit = ~work.converged & ~np.isfinite(final.chi2)
+    sigma = np.sqrt(np.nanmax(np.diagonal(covariance, axis1=1, axis2=2), axis=1))
+    lost_fit = ~np.isfinite(final.chi2) | (work.moved > np.maximum(0.5 * np.nan_to_num(sigma), 0.005 * work.step_px))
     covariance[lost_fit] = np.nan
     flags = np.where(poor, np.uint32(Flag.POOR_FIT), np.uint32(0))
-    flags |= np.where(~work.converged, np.uint32(Flag.NOT_CONVERGED), np.uint32(0))
+    flags |= np.where(lost_fit, np.uint32(Flag.NOT_CONVERGED), np.uint32(0))
     return covariance, flags.astype(np.uint32)
 
 

@@ -195,10 +195,10 @@ def solve(hessian, gradient, damping, factor, step):
 
 @numba.njit(cache=True)
 def add_prior(p, mean, strength, ground, firmness, hessian, gradient):
-    """Add Gaussian priors on the shape and on the background; return their cost.
+    """Add Gaussian priors that hold shape and background to those of the columns around; return their cost.
 
-    The shape's strength is learned from the sublattice. The background is held to its surroundings (`firmness` > 0)
-    while the profile is being learned, and free afterwards.
+    Their strengths are learned from the scatter within the sublattice: where columns stand apart they decide nothing,
+    where columns overlap they keep amplitude, width and background from trading places.
     """
     cost = 0.0
     for m in range(3):
@@ -210,6 +210,24 @@ def add_prior(p, mean, strength, ground, firmness, hessian, gradient):
     gradient[BACKGROUND] -= firmness * off
     hessian[BACKGROUND, BACKGROUND] += firmness
     return cost + firmness * off * off
+
+
+@numba.njit(cache=True)
+def _proper_share(p, step):
+    """How much of a step keeps the shape an ellipse and the centre within a third of the column's width; 0 if none."""
+    share = 1.0
+    for m in (PYY, PXX):
+        if step[m] < -0.5 * p[m]:
+            share = min(share, -0.5 * p[m] / step[m])
+    far = np.hypot(step[Y], step[X]) * np.sqrt(max(p[PYY], p[PXX]))
+    if far > 0.35:
+        share = min(share, 0.35 / far)
+    for _ in range(6):
+        yy, yx, xx = p[PYY] + share * step[PYY], p[PYX] + share * step[PYX], p[PXX] + share * step[PXX]
+        if yy > 0.0 and xx > 0.0 and yy * xx > 1.1 * yx * yx:
+            return share
+        share *= 0.5
+    return 0.0
 
 
 @numba.njit(cache=True)
@@ -248,17 +266,16 @@ def _improve(
         if not solve(hessian, gradient, damping, factor, step):
             damping = max(10.0 * damping, 1e-3)
             continue
+        scale_step = _proper_share(p, step)
         gain = 0.0
         for m in range(PARAMETERS):
-            trial[m] = p[m] + step[m]
-            gain += step[m] * gradient[m]
+            trial[m] = p[m] + scale_step * step[m]
+            gain += scale_step * step[m] * gradient[m]
         shift = (trial[Y] - start_y) ** 2 + (trial[X] - start_x) ** 2
-        proper = trial[PYY] > 0.1 * p[PYY] and trial[PXX] > 0.1 * p[PXX]
-        proper = proper and trial[PYY] * trial[PXX] > 1.02 * trial[PYX] ** 2
-        if not proper or shift > reach * reach or not np.isfinite(gain):
+        if scale_step <= 0.0 or shift > reach * reach or not np.isfinite(gain):
             damping = max(10.0 * damping, 1e-2)
             continue
-        if gain < 1e-2 * max(cost, 1e-30) / count:
+        if scale_step == 1.0 and gain < 1e-2 * max(cost, 1e-30) / count:
             # a tenth of a standard error: what is left after this step is far shorter still
             p[:] = trial
             return True
@@ -294,14 +311,18 @@ def fit_pass(
     radius,
     reach,
     variance,
-    priors,
+    shapes,
     strengths,
     grounds,
     firmness,
     iterations,
     converged,
+    moved,
 ):
-    """Fit every active column once with its neighbours held where `theta` has them; results go to `out`."""
+    """Fit every active column once with its neighbours held where `theta` has them; results go to `out`.
+
+    `moved` is how far each centre went.
+    """
     total = len(theta)
     chunks = (total + CHUNK - 1) // CHUNK
     for chunk in numba.prange(chunks):
@@ -342,7 +363,7 @@ def fit_pass(
                 count,
                 iterations,
                 reach,
-                priors[s],
+                shapes[k],
                 strengths[s],
                 grounds[k],
                 firmness[s],
@@ -357,3 +378,4 @@ def fit_pass(
                 factor,
             )
             out[k] = p
+            moved[k] = np.hypot(p[Y] - theta[k, Y], p[X] - theta[k, X])

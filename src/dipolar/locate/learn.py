@@ -1,4 +1,4 @@
-"""What a fit learns from the image between its passes: shapes, noise, background, row shifts and the profile."""
+"""What a fit learns from the image between its passes: surroundings, noise and shifts of rows."""
 
 from __future__ import annotations
 
@@ -18,34 +18,117 @@ MAX_FOR_ROWS = 12_000
 MAX_FOR_CORRELATION = 400
 STRIPS = 4
 """Independent sums over columns, so that threads do not meet."""
-BACKGROUND_GRID = 6.0
-"""Spacing, in A-B distances, of the grid on which the background's slope is measured."""
+MAP_GRID = 6.0
+"""Spacing, in A-B distances, of the grid of smooth maps over the image."""
+SHAPE_LOOSE = 0.6
+SHAPE_SCATTER = (0.02, 0.15)
+"""Least and largest scatter of shapes that is believed, relative to the shape."""
+GROUND_SCATTER = 0.05
+"""How far, in amplitudes of the brighter kind, a background may stray from the columns around: ten times what a column
+that stands apart needs, and what keeps overlapping ones from digging holes."""
 
 
-def learn_shapes(work: Work, *, loose: bool) -> None:
-    """Set the prior on the shapes: the median of each kind, and their scatter beyond what noise explains.
+def learn_surroundings(work: Work, *, loose: bool) -> None:
+    """Set, for every column, what its surroundings say of its shape and its background, and how firmly.
 
-    A column that carries little light borrows its shape from its sublattice; a bright one keeps its own. Position and
-    shape are orthogonal by symmetry, so this costs no accuracy and saves weak columns from absurd ellipses.
+    Smooth maps of each over the image, and the scatter about them beyond what noise explains (empirical Bayes). The
+    slope of the background map is taken out of every window: a slope that the fit does not know pulls a column uphill,
+    and fitted per column it would cost accuracy.
+
+    Parameters
+    ----------
+    work
+        The state to change.
+    loose
+        Before noise and shapes are known: only medians, and hardly a hold.
     """
+    good = work.converged & (work.theta[:, AMPLITUDE] > 0)
+    levels = work.theta[:, BACKGROUND].copy()
     for kind in (0, 1):
-        mine = (work.kind == kind) & work.converged & (work.theta[:, AMPLITUDE] > 0)
-        if np.count_nonzero(mine) < 12:
-            mine = work.kind == kind
-        if not mine.any():
+        mine = work.kind == kind
+        rows = np.flatnonzero(mine & good) if np.count_nonzero(mine & good) >= 12 else np.flatnonzero(mine)
+        if not len(rows):
             continue
-        shape = work.theta[mine, PYY:]
-        middle = np.median(shape, axis=0)
-        if middle[0] <= 0 or middle[2] <= 0 or middle[0] * middle[2] <= 1.05 * middle[1] ** 2:
-            continue
-        work.priors[kind] = middle
-        typical = 0.5 * (middle[0] + middle[2])
-        scatter = np.mean((1.4826 * np.median(np.abs(shape - middle), axis=0)) ** 2)
-        if not loose:
-            sample = examine(work, spread(np.flatnonzero(mine), MAX_FOR_SHAPES)).covariance
-            scatter -= float(np.nanmean(np.nanmedian(sample[:, (PYY, PYX, PXX), (PYY, PYX, PXX)], axis=0)))
-        least = 0.6 if loose else 0.02
-        work.strengths[kind] = 1.0 / max(scatter, (least * typical) ** 2)
+        middle = np.median(work.theta[rows, PYY:], axis=0)
+        if middle[0] > 0 and middle[2] > 0 and middle[0] * middle[2] > 1.05 * middle[1] ** 2:
+            work.typical[kind] = middle
+        noise = None if loose else examine(work, spread(rows, MAX_FOR_SHAPES)).covariance
+        _learn_shapes(work, kind, rows, noise)
+        _learn_ground(work, kind, rows, noise)
+        levels[mine] -= np.median(levels[rows])
+    if good.any():
+        smooth = _Map(work, np.flatnonzero(good), levels[good])
+        work.tilt = smooth.slope(work.theta[:, :2])
+
+
+def _learn_shapes(
+    work: Work, kind: int, rows: Int64[np.ndarray, " chosen"], noise: Float[np.ndarray, "sample 7 7"] | None
+) -> None:
+    mine, shape = work.kind == kind, work.theta[rows, PYY:]
+    typical = 0.5 * (work.typical[kind, 0] + work.typical[kind, 2])
+    if noise is None:
+        work.shapes[mine] = work.typical[kind]
+        work.strengths[kind] = (SHAPE_LOOSE * typical) ** -2
+        return
+    maps = [_Map(work, rows, shape[:, m]) for m in range(3)]
+    work.shapes[mine] = np.column_stack([m(work.theta[mine, :2]) for m in maps])
+    scatter = np.mean((1.4826 * np.median(np.abs(shape - work.shapes[rows]), axis=0)) ** 2)
+    own = float(np.nanmean(np.nanmedian(noise[:, (PYY, PYX, PXX), (PYY, PYX, PXX)], axis=0)))
+    work.strengths[kind] = _strength(float(scatter), own, work.strengths[kind], typical, SHAPE_SCATTER)
+
+
+def _learn_ground(
+    work: Work, kind: int, rows: Int64[np.ndarray, " chosen"], noise: Float[np.ndarray, "sample 7 7"] | None
+) -> None:
+    mine, light = work.kind == kind, work.theta[rows, BACKGROUND]
+    if noise is None:
+        work.firmness[kind] = 0.0
+        return
+    work.ground[mine] = _Map(work, rows, light)(work.theta[mine, :2])
+    brightest = max(float(np.median(np.abs(work.theta[work.kind == k, AMPLITUDE]))) for k in np.unique(work.kind))
+    work.firmness[kind] = (GROUND_SCATTER * brightest) ** -2
+
+
+def _strength(scatter: float, own: float, before: float, typical: float, limits: tuple[float, float]) -> float:
+    """Return 1 / variance of the true values about their map.
+
+    Values fitted freely scatter by the truth plus their noise; values fitted under a prior scatter by less than the
+    truth, by their posterior variance (the step of an expectation-maximisation).
+    """
+    variance = scatter - own if before * own < 0.1 else scatter + own
+    low, high = (typical * limit for limit in limits)
+    return 1.0 / float(np.clip(variance, low**2, high**2))
+
+
+class _Map:
+    """A smooth map over the image of values known at columns, on a coarse grid; outliers are clipped."""
+
+    def __init__(self, work: Work, rows: Int64[np.ndarray, " chosen"], values: Float[np.ndarray, " chosen"]) -> None:
+        self.spacing = MAP_GRID * work.step_px
+        self.shape = tuple(int(np.ceil(n / self.spacing)) + 1 for n in work.image.shape)
+        index = np.clip(np.rint(work.theta[rows, :2] / self.spacing).astype(int), 0, np.array(self.shape) - 1)
+        flat, size = np.ravel_multi_index(tuple(index.T), self.shape), self.shape[0] * self.shape[1]
+        middle = float(np.median(values))
+        clipped = np.clip(values - middle, *np.percentile(values - middle, [2, 98]))
+        sums = (np.bincount(flat, weights=w, minlength=size).reshape(self.shape) for w in (np.ones(len(rows)), clipped))
+        count, total = (scipy.ndimage.gaussian_filter(v, 1.5, mode="constant", truncate=3.0) for v in sums)
+        self.grid = middle + np.divide(total, count, out=np.zeros(self.shape), where=count > 0.02 * count.max())
+
+    def __call__(self, points_px: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, " point"]:
+        return self._at(self.grid, points_px)
+
+    def slope(self, points_px: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "point 2"]:
+        """Return the slope of the map per px; 0 along an axis too short to tell."""
+        slopes = np.zeros((len(points_px), 2))
+        for axis in (0, 1):
+            if self.shape[axis] >= 4:
+                slopes[:, axis] = self._at(np.gradient(self.grid, self.spacing, axis=axis), points_px)
+        return slopes
+
+    def _at(
+        self, grid: Float[np.ndarray, "row col"], points_px: Float[np.ndarray, "point 2"]
+    ) -> Float[np.ndarray, " point"]:
+        return scipy.ndimage.map_coordinates(grid, points_px.T / self.spacing, order=1, mode="nearest")
 
 
 def usable_for_noise(work: Work) -> Int64[np.ndarray, " column"]:
@@ -78,37 +161,6 @@ def learn_row_shifts(work: Work) -> RowShifts:
     return row_shifts(total.sum(axis=0), pull.sum(axis=0), band.sum(axis=0))
 
 
-def learn_background(work: Work) -> None:
-    """Set the slope of the background under each column, and its level, from the fitted backgrounds around it.
-
-    A slope that the fit does not know pulls every column uphill. Fitted per column it would cost accuracy; the
-    backgrounds of the columns within some cells give it for nothing. The grid is coarse, and the two sublattices are
-    taken relative to their own median, as the tails of one lie under the other.
-    """
-    light = work.theta[:, BACKGROUND].copy()
-    good = work.converged & (work.theta[:, AMPLITUDE] > 0)
-    if not good.any():
-        return
-    median = np.array([np.median(light[k]) if (k := good & (work.kind == s)).any() else 0.0 for s in (0, 1)])
-    light -= median[work.kind]
-    spacing = BACKGROUND_GRID * work.step_px
-    at = work.theta[:, :2] / spacing
-    shape = tuple(int(np.ceil(n / spacing)) + 1 for n in work.image.shape)
-    index = np.clip(np.rint(at).astype(int), 0, np.array(shape) - 1)
-    flat = np.ravel_multi_index(tuple(index[good].T), shape)
-    clipped = np.clip(light[good], *np.percentile(light[good], [1, 99]))
-    size = shape[0] * shape[1]
-    count = np.bincount(flat, minlength=size).reshape(shape).astype(float)
-    total = np.bincount(flat, weights=clipped, minlength=size).reshape(shape)
-    total, count = (scipy.ndimage.gaussian_filter(v, 1.5, mode="constant", truncate=3.0) for v in (total, count))
-    smooth = np.divide(total, count, out=np.zeros(shape), where=count > 0.02 * count.max())
-    work.ground = median[work.kind] + scipy.ndimage.map_coordinates(smooth, at.T, order=1, mode="nearest")
-    for axis in (0, 1):
-        if shape[axis] >= 4:
-            slope = np.gradient(smooth, spacing, axis=axis)
-            work.tilt[:, axis] = scipy.ndimage.map_coordinates(slope, at.T, order=1, mode="nearest")
-
-
 def correlation(
     work: Work, shift_px: Float[np.ndarray, "row 2"], good: Int64[np.ndarray, " column"]
 ) -> tuple[float, float]:
@@ -134,7 +186,7 @@ def _typical_jacobian(
     """Return the derivatives of the median column of a kind in units of the noise, and its window."""
     mine = work.theta[work.kind == kind]
     light = np.median(mine[:, (AMPLITUDE, BACKGROUND)], axis=0)
-    shape = work.priors[kind]
+    shape = work.typical[kind]
     v, u = np.mgrid[:side, :side] - side // 2
     inside = v**2 + u**2 <= work.radius[kind] ** 2
     a, b = v[inside].astype(float), u[inside].astype(float)

@@ -60,7 +60,8 @@ def _solve(
     work.profile = learned.profile
     work.theta[:, PYY:] /= learned.wider[work.kind][:, None] ** 2
     work.theta[:, AMPLITUDE] *= learned.higher[work.kind]
-    work.priors = work.priors / learned.wider[:, None] ** 2
+    work.typical = work.typical / learned.wider[:, None] ** 2
+    work.shapes = work.shapes / learned.wider[work.kind][:, None] ** 2
     work.strengths = work.strengths * learned.wider**4
 
 
@@ -68,19 +69,23 @@ def _spread_news(
     work: Work, local: Work, rows: Int64[np.ndarray, " member"], inner: Bool[np.ndarray, " member"]
 ) -> None:
     """Give all columns the profile of the patches, and the changes of amplitude, shape and background that go with it."""
-    work.profile, work.firmness = local.profile, local.firmness
+    work.profile = local.profile
     for kind in (0, 1):
         mine = inner & (local.kind == kind)
         everyone = work.kind == kind
         if not mine.any():
             continue
-        for number in (AMPLITUDE, PYY, PXX):
-            ratio = np.median(local.theta[mine, number] / work.theta[rows[mine], number])
-            work.theta[everyone, number] *= ratio
+        brighter = np.median(local.theta[mine, AMPLITUDE] / work.theta[rows[mine], AMPLITUDE])
+        sharper = np.median(local.theta[mine, PYY] + local.theta[mine, PXX])
+        sharper /= np.median(work.theta[rows[mine], PYY] + work.theta[rows[mine], PXX])
+        work.theta[everyone, AMPLITUDE] *= brighter
+        work.theta[everyone, PYY:] *= sharper
         work.ground[everyone] += np.median(local.ground[mine] - work.ground[rows[mine]])
-        shapes = np.median(local.theta[mine, PYY:], axis=0)
-        work.strengths[kind] *= (work.priors[kind, 0] / shapes[0]) ** 2
-        work.priors[kind] = shapes
+        shape = np.median(local.theta[mine, PYY:], axis=0)
+        ratio = (shape[0] + shape[2]) / (work.typical[kind, 0] + work.typical[kind, 2])
+        work.shapes[everyone] *= ratio
+        work.typical[kind] *= ratio
+        work.strengths[kind] /= ratio**2
     work.theta[rows[inner]] = local.theta[inner]
 
 

@@ -94,14 +94,15 @@ def solve_profile(
     solution, _ = scipy.optimize.nnls(root.T, np.linalg.solve(root, vector / unit))
     solution = solution / unit
     found, wider, higher = [], np.ones(2), np.ones(2)
+    size = max(count, current.components.shape[1])
     for s in (0, 1):
         weights = solution[s * count : (s + 1) * count]
+        mixture = np.column_stack([np.zeros(size), np.ones(size)])
         if weights.sum() < 0.3 or not np.isfinite(weights).all():
-            kept = np.column_stack([np.zeros(count), np.ones(count)])
-            kept[: len(current.components[s])] = current.components[s]
-            found.append(kept)
-            continue
-        higher[s] = weights.sum()
-        wider[s] = 1.0 / np.sqrt(np.sum(weights / higher[s] / widths**2))
-        found.append(np.column_stack([weights / higher[s], widths / wider[s]]))
+            mixture[: current.components.shape[1]] = current.components[s]
+        else:
+            higher[s] = weights.sum()
+            wider[s] = 1.0 / np.sqrt(np.sum(weights / higher[s] / widths**2))
+            mixture[:count] = np.column_stack([weights / higher[s], widths / wider[s]])
+        found.append(mixture)
     return Learned(profile=tabulate(np.array(found)), weights=solution, wider=wider, higher=higher)

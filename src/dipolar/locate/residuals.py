@@ -12,6 +12,7 @@ import numpy as np
 
 from dipolar.locate.kernels import (
     AMPLITUDE,
+    BACKGROUND,
     CHUNK,
     PARAMETERS,
     PXX,
@@ -43,8 +44,10 @@ def _linearise(
     neighbours,
     radius,
     variance,
-    priors,
+    shapes,
     strengths,
+    grounds,
+    firmness,
     work,
     jac,
     hessian,
@@ -59,7 +62,7 @@ def _linearise(
         derivatives(theta[k], cy, cx, count, work[0], work[1], work[2], tables[s], slopes[s], per_q[s], jac, work[4])
         weigh(theta[k], count, jac, work[5], variance, work[3])
         normals(count, work[3], jac, work[4], work[5], hessian, gradient)
-        add_prior(theta[k], priors[s], strengths[s], 0.0, 0.0, hessian, gradient)
+        add_prior(theta[k], shapes[k], strengths[s], grounds[k], firmness[s], hessian, gradient)
     return count, missing, cy, cx
 
 
@@ -90,8 +93,10 @@ def examine(
     neighbours,
     radius,
     variance,
-    priors,
+    shapes,
     strengths,
+    grounds,
+    firmness,
     ceiling,
     covariance,
     chi2,
@@ -103,7 +108,7 @@ def examine(
     """At the present parameters of the chosen columns: covariance of all seven, reduced chi², window statistics.
 
     `reach_rows` is the width in rows of the Gaussian with the same sum of squares as the shares that scan rows have in
-    the position (mean of y and x). The parameters that the prior on the shape decides do not count as fitted.
+    the position (mean of y and x). What the priors decide does not count as fitted.
     """
     chunks = (len(chosen) + CHUNK - 1) // CHUNK
     for chunk in numba.prange(chunks):
@@ -129,8 +134,10 @@ def examine(
                 neighbours,
                 radius,
                 variance,
-                priors,
+                shapes,
                 strengths,
+                grounds,
+                firmness,
                 work,
                 jac,
                 hessian,
@@ -150,8 +157,9 @@ def examine(
                 rows[1, row] += jac[X, i] * jac[X, i] * work[3, i]
                 if image[cy + int(work[0, i]), cx + int(work[1, i])] >= ceiling:
                     saturated[n] += 1
-            decided = inverse[PYY, PYY] + inverse[PYX, PYX] + inverse[PXX, PXX]
-            chi2[n] = cost / max(count - PARAMETERS + strengths[kind[k]] * decided, 1.0)
+            decided = strengths[kind[k]] * (inverse[PYY, PYY] + inverse[PYX, PYX] + inverse[PXX, PXX])
+            decided += firmness[kind[k]] * inverse[BACKGROUND, BACKGROUND]
+            chi2[n] = cost / max(count - PARAMETERS + decided, 1.0)
             squares = 0.5 * np.sum((rows[0] / rows[0].sum()) ** 2) + 0.5 * np.sum((rows[1] / rows[1].sum()) ** 2)
             reach_rows[n] = 1.0 / (2.0 * np.sqrt(np.pi) * squares)
 
@@ -170,8 +178,10 @@ def bin_residuals(
     neighbours,
     radius,
     variance,
-    priors,
+    shapes,
     strengths,
+    grounds,
+    firmness,
     row_shift,
     level,
     square,
@@ -205,8 +215,10 @@ def bin_residuals(
                 neighbours,
                 radius,
                 variance,
-                priors,
+                shapes,
                 strengths,
+                grounds,
+                firmness,
                 work,
                 jac,
                 hessian,
@@ -244,8 +256,10 @@ def row_statistics(
     neighbours,
     radius,
     variance,
-    priors,
+    shapes,
     strengths,
+    grounds,
+    firmness,
     total,
     pull,
     band,
@@ -280,8 +294,10 @@ def row_statistics(
                 neighbours,
                 radius,
                 variance,
-                priors,
+                shapes,
                 strengths,
+                grounds,
+                firmness,
                 work,
                 jac,
                 hessian,
@@ -328,8 +344,10 @@ def residual_windows(
     neighbours,
     radius,
     variance,
-    priors,
+    shapes,
     strengths,
+    grounds,
+    firmness,
     row_shift,
     windows,
 ):
@@ -354,8 +372,10 @@ def residual_windows(
             neighbours,
             radius,
             variance,
-            priors,
+            shapes,
             strengths,
+            grounds,
+            firmness,
             work,
             jac,
             hessian,

@@ -32,10 +32,12 @@ class Work:
     choice: AbstractFit
     profile: Profile = field(default_factory=gaussian_profile)
     variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
-    priors: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
+    shapes: Float[np.ndarray, "column 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    typical: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
     strengths: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     firmness: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     converged: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    moved: Float[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0))
     starts: Int64[np.ndarray, " start"] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
     neighbours: Int32[np.ndarray, " neighbour"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
@@ -47,7 +49,7 @@ class Work:
 
     def width(self, kind: int) -> float:
         """Return the typical core width of a kind, in px."""
-        shape = self.priors[kind]
+        shape = self.typical[kind]
         return float((shape[0] * shape[2] - shape[1] ** 2) ** -0.25)
 
     def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,10 +99,12 @@ def start_work(
         step_px=step_px,
         choice=choice,
     )
-    work.priors = np.tile([width**-2, 0.0, width**-2], (2, 1))
+    work.typical = np.tile([width**-2, 0.0, width**-2], (2, 1))
+    work.shapes = theta[:, PYY:].copy()
     work.strengths = np.full(2, (1.0 * width**-2) ** -2)
     work.variance = first_variance(image)
     work.converged = np.zeros(len(theta), dtype=bool)
+    work.moved = np.zeros(len(theta))
     return work
 
 
@@ -113,7 +117,9 @@ def select(work: Work, rows: Int64[np.ndarray, " chosen"] | Bool[np.ndarray, " c
         ground=work.ground[rows],
         kind=work.kind[rows],
         converged=work.converged[rows],
-        priors=work.priors.copy(),
+        moved=work.moved[rows],
+        shapes=work.shapes[rows],
+        typical=work.typical.copy(),
         strengths=work.strengths.copy(),
         firmness=work.firmness.copy(),
     )
@@ -137,8 +143,8 @@ def one_pass(work: Work, iterations: int, *, active: Bool[np.ndarray, " column"]
     out = np.empty_like(work.theta)
     kernels.fit_pass(
         work.image, work.theta, out, work.tilt, active, work.kind, *work.tables(), work.starts, work.neighbours,
-        work.radius, 0.3 * work.step_px, work.variance.as_tuple(), work.priors, work.strengths, work.ground,
-        work.firmness, iterations, work.converged,
+        work.radius, 0.3 * work.step_px, work.variance.as_tuple(), work.shapes, work.strengths, work.ground,
+        work.firmness, iterations, work.converged, work.moved,
     )  # fmt: skip
     work.theta = out
 
@@ -152,7 +158,7 @@ def arguments(work: Work, rows: Int64[np.ndarray, " chosen"]) -> tuple[Any, ...]
     """Return what all kernels that look at given columns begin with."""
     return (
         work.image, work.theta, work.tilt, rows, work.kind, *work.tables(), work.starts, work.neighbours, work.radius,
-        work.variance.as_tuple(), work.priors, work.strengths,
+        work.variance.as_tuple(), work.shapes, work.strengths, work.ground, work.firmness,
     )  # fmt: skip
 
 
