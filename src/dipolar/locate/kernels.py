@@ -61,6 +61,23 @@ def first_lights(image, theta, reach):
             theta[k, AMPLITUDE] = 0.8 * (most - least)
 
 
+@numba.njit(cache=True)
+def least_around(image, theta, reach):
+    """Return the lowest pixel within `reach` of each column, shape (column,)."""
+    height, width = image.shape
+    lowest = np.empty(len(theta))
+    for k in range(len(theta)):
+        cy, cx = int(np.rint(theta[k, Y])), int(np.rint(theta[k, X]))
+        least = np.inf
+        for y in range(max(0, cy - reach), min(height, cy + reach + 1)):
+            for x in range(max(0, cx - reach), min(width, cx + reach + 1)):
+                value = float(image[y, x])
+                if value < least and (y - cy) ** 2 + (x - cx) ** 2 <= reach * reach:
+                    least = value
+        lowest[k] = least
+    return lowest
+
+
 @numba.njit(cache=True, fastmath=FAST)
 def gather(k, image, theta, tilt, kind, tables, per_q, starts, neighbours, radius, dy, dx, target, others):
     """Fill pixel offsets, intensity less the neighbours' light and the background's slope, and the neighbours' light.

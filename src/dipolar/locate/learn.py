@@ -24,8 +24,8 @@ SHAPE_LOOSE = 0.6
 SHAPE_SCATTER = (0.02, 0.15)
 """Least and largest scatter of shapes that is believed, relative to the shape."""
 GROUND_SCATTER = 0.05
-"""How far, in amplitudes of the brighter kind, a background may stray from the columns around: ten times what a column
-that stands apart needs, and what keeps overlapping ones from digging holes."""
+"""How far, in amplitudes of the brighter kind, a background may stray from the valleys between the columns. A column
+that stands apart knows its background ten times better; overlapping ones can trade it for width without end."""
 
 
 def learn_surroundings(work: Work, *, loose: bool) -> None:
@@ -74,19 +74,22 @@ def _learn_shapes(
     work.shapes[mine] = np.column_stack([m(work.theta[mine, :2]) for m in maps])
     scatter = np.mean((1.4826 * np.median(np.abs(shape - work.shapes[rows]), axis=0)) ** 2)
     own = float(np.nanmean(np.nanmedian(noise[:, (PYY, PYX, PXX), (PYY, PYX, PXX)], axis=0)))
-    work.strengths[kind] = _strength(float(scatter), own, work.strengths[kind], typical, SHAPE_SCATTER)
+    variance = 1.0 / _strength(float(scatter), own, work.strengths[kind], typical, SHAPE_SCATTER)
+    work.strengths[kind] = work.correlation / variance
 
 
 def _learn_ground(
     work: Work, kind: int, rows: Int64[np.ndarray, " chosen"], noise: Float[np.ndarray, "sample 7 7"] | None
 ) -> None:
-    mine, light = work.kind == kind, work.theta[rows, BACKGROUND]
-    if noise is None:
-        work.firmness[kind] = 0.0
-        return
-    work.ground[mine] = _Map(work, rows, light)(work.theta[mine, :2])
+    mine = work.kind == kind
+    work.ground[mine] = _Map(work, rows, work.valley[rows])(work.theta[mine, :2])
+    work.firmness[kind] = 0.0 if noise is None else work.correlation * ground_scatter(work) ** -2
+
+
+def ground_scatter(work: Work) -> float:
+    """Return how far a background may stray from the valleys between the columns."""
     brightest = max(float(np.median(np.abs(work.theta[work.kind == k, AMPLITUDE]))) for k in np.unique(work.kind))
-    work.firmness[kind] = (GROUND_SCATTER * brightest) ** -2
+    return GROUND_SCATTER * brightest
 
 
 def _strength(scatter: float, own: float, before: float, typical: float, limits: tuple[float, float]) -> float:
@@ -148,6 +151,7 @@ def learn_noise(work: Work, *, shift_px: Float[np.ndarray, "row 2"] | None = Non
     shift_px = np.zeros((work.image.shape[0], 2)) if shift_px is None else shift_px
     residuals.bin_residuals(*arguments(work, rows), shift_px, level, square)
     work.variance = fit_variance(level, square)
+    work.correlation = max(1.0, *correlation(work, shift_px, rows))
 
 
 def learn_row_shifts(work: Work) -> RowShifts:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
 from dipolar.locate.kernels import AMPLITUDE, PXX, PYY, X, Y
+from dipolar.locate.learn import ground_scatter
 from dipolar.locate.patch import PLANE, patch_normals, without_plane
 from dipolar.locate.profile import solve_profile
 from dipolar.locate.work import Work, find_neighbours, one_pass, select, spread
@@ -52,7 +53,9 @@ def _solve(
         work.image, work.theta, work.kind, relative, np.concatenate(members), starts, np.array(boxes), reach,
         work.variance.as_tuple(), matrices, vectors,
     )  # fmt: skip
-    reduced = [without_plane(m, v) for m, v in zip(matrices, vectors, strict=True)]
+    hold = work.correlation * ground_scatter(work) ** -2
+    valley = [float(np.median(work.valley[m])) for m in members]
+    reduced = [without_plane(m, v, hold, g) for m, v, g in zip(matrices, vectors, valley, strict=True)]
     learned = solve_profile(
         np.sum([r.matrix for r in reduced], axis=0), np.sum([r.vector for r in reduced], axis=0), relative, work.profile
     )

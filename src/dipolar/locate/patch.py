@@ -83,10 +83,15 @@ class Reduced:
         return float((self.back_vector - self.back_matrix @ weights)[0])
 
 
-def without_plane(matrix: Float[np.ndarray, "all all"], vector: Float[np.ndarray, " all"]) -> Reduced:
-    """Eliminate the plane (Schur complement)."""
+def without_plane(
+    matrix: Float[np.ndarray, "all all"], vector: Float[np.ndarray, " all"], hold: float, valley: float
+) -> Reduced:
+    """Eliminate the plane (Schur complement), its level held to that of the valleys with information `hold`."""
     size = len(vector) - PLANE
     full = matrix + np.tril(matrix, -1).T
+    full[size, size] += hold
+    vector = vector.copy()
+    vector[size] += hold * valley
     outer = full[size:, :size]
     solved = np.linalg.solve(full[size:, size:], np.column_stack([outer, vector[size:]]))
     return Reduced(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64
 from scipy.spatial import cKDTree
 
@@ -17,6 +18,8 @@ from dipolar.locate.profile import Profile, gaussian_profile
 
 FIRST_WIDTH = 0.17
 """Width of a HAADF column over the A-B distance, before anything is known."""
+VALLEY_BLUR = 0.12
+"""Blur, in A-B distances, before the lowest pixel around a column is looked for, so that it is not the noisiest."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -28,12 +31,14 @@ class Work:
     theta: Float[np.ndarray, "column 7"]
     tilt: Float[np.ndarray, "column 2"]
     ground: Float[np.ndarray, " column"]
+    valley: Float[np.ndarray, " column"]
     step_px: float
     choice: AbstractFit
     profile: Profile = field(default_factory=gaussian_profile)
     variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
     shapes: Float[np.ndarray, "column 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     typical: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
+    correlation: float = 1.0
     strengths: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     firmness: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     converged: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -96,6 +101,7 @@ def start_work(
         theta=theta,
         tilt=np.zeros((len(theta), 2)),
         ground=np.zeros(len(theta)),
+        valley=valleys(image, guesses_px, step_px),
         step_px=step_px,
         choice=choice,
     )
@@ -108,6 +114,16 @@ def start_work(
     return work
 
 
+def valleys(
+    image: Float32[np.ndarray, "y x"], points_px: Float[np.ndarray, "column 2"], step_px: float
+) -> Float[np.ndarray, " column"]:
+    """Return the lowest intensity around each column at the scale of a column: the background, or somewhat above."""
+    valid = np.isfinite(image)
+    filled = image if valid.all() else np.where(valid, image, np.float32(np.nanmax(image)))
+    blurred = scipy.ndimage.gaussian_filter(filled, VALLEY_BLUR * step_px, mode="nearest", truncate=3.0)
+    return kernels.least_around(blurred, points_px, max(2, round(0.8 * step_px)))
+
+
 def select(work: Work, rows: Int64[np.ndarray, " chosen"] | Bool[np.ndarray, " column"]) -> Work:
     """Return the state of the chosen columns alone; what is not per column is copied."""
     chosen = replace(
@@ -115,6 +131,7 @@ def select(work: Work, rows: Int64[np.ndarray, " chosen"] | Bool[np.ndarray, " c
         theta=work.theta[rows],
         tilt=work.tilt[rows],
         ground=work.ground[rows],
+        valley=work.valley[rows],
         kind=work.kind[rows],
         converged=work.converged[rows],
         moved=work.moved[rows],
