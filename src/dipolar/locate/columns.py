@@ -165,7 +165,7 @@ def _credible(
     enough = amplitude > np.where(predicted, KEEP_PREDICTED, KEEP) * np.nan_to_num(sigma, nan=np.inf)
     near = np.linalg.norm(work.theta[:, :2] - start_px, axis=1) < 0.3 * step_px
     inside = np.all((work.theta[:, :2] > -0.5) & (work.theta[:, :2] < np.array(work.image.shape) - 0.5), axis=1)
-    seen = found.pixels > 0.55 * (found.pixels + found.lost)
+    seen = found.pixels > 0.4 * (found.pixels + found.lost)
     keep = enough & near & inside & seen
     rows = np.flatnonzero(keep)
     for one, other in cKDTree(work.theta[rows, :2]).query_pairs(0.45 * step_px):
