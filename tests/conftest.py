@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-import typing
 from pathlib import Path
 
 import jaxtyping._import_hook as import_hook

@@ -32,6 +32,7 @@ class DipolarError(Exception):
     """
 
     def __init__(self, expected: str, *, got: str = "", do: str = "") -> None:
+        """Put the three together into one message."""
         self.expected, self.got, self.do = expected, got, do
         lines = [expected, *([f"  got:  {got}"] if got else []), *([f"  do:   {do}"] if do else [])]
         super().__init__("\n".join(lines))

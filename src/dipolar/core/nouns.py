@@ -6,8 +6,9 @@ upper-left pixel and y points down. Sigma is one standard error; nan means unkno
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -260,22 +261,24 @@ Noun = TypeVar("Noun")
 def same(one: object, other: object) -> bool:
     """Return whether two nouns hold equal values, nan equal to nan, field by field."""
     if type(one) is not type(other):
-        return False
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if hasattr(type(one), "__dataclass_fields__"):
-        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))  # type: ignore[arg-type]
-    return bool(one == other) or bool(one != one and other != other)
+        result = False
+    elif isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        result = one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    elif isinstance(one, tuple) and isinstance(other, tuple):
+        result = len(one) == len(other) and all(map(same, one, other))
+    elif isinstance(one, Mapping) and isinstance(other, Mapping):
+        result = one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    elif is_dataclass(one):
+        result = all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    elif isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        result = math.isnan(other)
+    else:
+        result = bool(one == other)
+    return result
 
 
 def take(noun: Noun, rows: np.ndarray) -> Noun:
     """Return `Columns` or `Cells` with only the given rows (indices or mask); links to rows left out become -1."""
-    from dataclasses import replace
-
     count = len(noun.flags)  # type: ignore[attr-defined]
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     changes = {}

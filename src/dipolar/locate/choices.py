@@ -15,9 +15,9 @@ class AbstractFit:
     """Passes over all columns after the first, each with the neighbours of the pass before subtracted."""
 
     @property
-    def learns_profile(self) -> bool:
-        """Whether the profile of each sublattice is learned from the image."""
-        raise TypeError(f"{type(self).__name__} does not say whether it learns its profile")
+    def mixture(self) -> tuple[float, ...]:
+        """Widths of the Gaussians whose weights are learned from the image; none: the profile is a plain Gaussian."""
+        raise TypeError(f"{type(self).__name__} does not say of what its profile is made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,9 @@ class GaussianFit(AbstractFit):
     """Elliptical Gaussians, as in the published work; biased where columns have tails."""
 
     @property
-    def learns_profile(self) -> bool:
-        """Return False: the profile is a Gaussian."""
-        return False
+    def mixture(self) -> tuple[float, ...]:
+        """Nothing is learned."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,6 @@ class SharedProfileFit(AbstractFit):
     """Widths of the Gaussians in the mixture, relative to the first fit."""
 
     @property
-    def learns_profile(self) -> bool:
-        """Return True: a mixture of Gaussians, learned."""
-        return True
+    def mixture(self) -> tuple[float, ...]:
+        """The component widths."""
+        return self.component_widths

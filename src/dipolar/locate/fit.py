@@ -33,7 +33,7 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
     """Fit to the end, learning profile, shapes, background and noise on the way."""
     for number in range(work.choice.passes):
         progress("fitting columns", number / work.choice.passes)
-        if work.choice.learns_profile and number < len(LEARNING_ROUNDS):
+        if work.choice.mixture and number < len(LEARNING_ROUNDS):
             learn_profile(work, rounds=LEARNING_ROUNDS[number])
         find_neighbours(work)
         one_pass(work, 2)

@@ -7,7 +7,6 @@ intensities of the columns are. Averaged over tiles it does not care about domai
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import scipy.fft
@@ -186,21 +185,20 @@ def _contrast(sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np
 
     A lattice too coarse by a factor of two has lattice points of the image among its halves and so scores low.
     """
-    nodes = _combinations(first, second, lambda m, n: (m, n) != (0, 0))
+    nodes = _combinations(first, second)
     high = sampler(nodes, summit=True)
-    classes = [
-        sampler(0.5 * _combinations(first, second, lambda m, n, i=i, j=j: (m % 2, n % 2) == (i, j)), summit=False)
-        for i, j in ((1, 0), (0, 1), (1, 1))
-    ]
+    classes = [sampler(0.5 * _combinations(first, second, parity), summit=False) for parity in ((1, 0), (0, 1), (1, 1))]
     if len(high) < 4 or any(len(c) < 2 for c in classes):
         return -np.inf
     return float(np.mean(high) - max(np.mean(c) for c in classes))
 
 
 def _combinations(
-    first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"], wanted: Callable[[int, int], bool]
+    first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"], parity: tuple[int, int] | None = None
 ) -> Float[np.ndarray, "point 2"]:
-    return np.array([m * first + n * second for m in range(-2, 3) for n in range(-2, 3) if wanted(m, n)])
+    """Return the 24 lattice points nearest to 0, or those of one parity of (m, n) where one is given."""
+    steps = [(m, n) for m in range(-2, 3) for n in range(-2, 3) if (m, n) != (0, 0)]
+    return np.array([m * first + n * second for m, n in steps if parity in (None, (m % 2, n % 2))])
 
 
 def reduce_basis(
@@ -238,10 +236,10 @@ def _alternate(
     The kinds alternate along both steps in a perovskite seen along [100], along one of them only when seen along [110]:
     like columns correlate better than unlike ones.
     """
-    alike = {}
-    for m, n in ((1, 1), (1, 0), (0, 1)):
-        odd = _combinations(first, second, lambda i, j, m=m, n=n: (i % 2, j % 2) == (m, n))
-        alike[m, n] = float(np.mean(sampler(odd, summit=True)))
+    alike = {
+        parity: float(np.mean(sampler(_combinations(first, second, parity), summit=True)))
+        for parity in ((1, 1), (1, 0), (0, 1))
+    }
     spread = max(alike.values()) - min(alike.values())
     if spread < 0.02 or alike[1, 1] > max(alike.values()) - 0.2 * spread:
         return first, second

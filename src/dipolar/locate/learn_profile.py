@@ -28,7 +28,7 @@ def learn_profile(work: Work, *, rounds: int) -> None:
     The other columns then change as those of the patches did in the median.
     """
     width = max(work.width(0), work.width(1))
-    relative = np.array([w for w in work.choice.component_widths if w <= max(1.0, 0.55 * work.step_px / width)])
+    relative = np.array([w for w in work.choice.mixture if w <= max(1.0, 0.55 * work.step_px / width)])
     reach = min(4.0 * float(relative.max()) * width, 2.5 * work.step_px)
     boxes = _patches(work, reach)
     rows = np.unique(np.concatenate([_members(work.theta, box, reach) for box in boxes]))
@@ -71,7 +71,7 @@ def _solve(
 def _spread_news(
     work: Work, local: Work, rows: Int64[np.ndarray, " member"], inner: Bool[np.ndarray, " member"]
 ) -> None:
-    """Give all columns the profile of the patches, and the changes of amplitude, shape and background that go with it."""
+    """Give all columns the profile of the patches, and the changes of their numbers that go with it."""
     work.profile = local.profile
     for kind in (0, 1):
         mine = inner & (local.kind == kind)

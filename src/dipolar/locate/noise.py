@@ -161,7 +161,7 @@ def correlation_factors(
             removed = float(np.mean(hat[pair, other]))
             product = _lagged(windows, lag_y, lag_x)
             rho = float(np.nanmean(product)) / variance + removed
-            noise = 1.0 / np.sqrt(max(np.count_nonzero(np.isfinite(product)), 1))
+            noise = float(max(int(np.count_nonzero(np.isfinite(product))), 1)) ** -0.5
             if abs(rho) > max(4.0 * noise, 0.01):
                 factors += 2.0 * rho * np.sum(influence[pair] * influence[other], axis=0)
     return float(max(factors[0], 0.3)), float(max(factors[1], 0.3))

@@ -1,9 +1,9 @@
 """The normal equations of the shared profile: patches of crystal, every pixel of them, on a smooth background.
 
-Window by window, the tail of a column is hardly told from its background: each window has a background of its own, and
-on a lattice wide tails add up to a constant. Over a whole patch the background is a plane, and what stands above it
-between the columns is tail. The light is linear in the profile's weights; the amplitudes, places and shapes are those of
-the last pass, whose common errors the weights absorb.
+Window by window, the tail of a column is hardly told from its background: each window has a background of its own,
+and on a lattice wide tails add up to a constant. Over a whole patch the background is a plane, and what stands above it
+between the columns is tail. The light is linear in the profile's weights; the amplitudes, places and shapes are those
+of the last pass, whose common errors the weights absorb.
 """
 
 # mypy: disable-error-code="no-untyped-def"

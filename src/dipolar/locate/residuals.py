@@ -202,7 +202,7 @@ def bin_residuals(
         gradient, unit, step = np.zeros(PARAMETERS), np.zeros(PARAMETERS), np.zeros(PARAMETERS)
         for n in range(chunk * CHUNK, min(len(chosen), (chunk + 1) * CHUNK)):
             k = chosen[n]
-            count, missing, cy, cx = _linearise(
+            count, _, cy, cx = _linearise(
                 k,
                 image,
                 theta,
@@ -281,7 +281,7 @@ def row_statistics(
         mixed, solved = np.zeros((side, PARAMETERS)), np.zeros((side, PARAMETERS))
         for n in range(strip, len(chosen), strips):
             k = chosen[n]
-            count, missing, cy, cx = _linearise(
+            count, _, cy, _ = _linearise(
                 k,
                 image,
                 theta,
@@ -359,7 +359,7 @@ def residual_windows(
         work = np.empty((SCRATCH, side * side))
         jac = np.empty((PARAMETERS, side * side))
         hessian, gradient = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
-        count, _, cy, cx = _linearise(
+        count, _, cy, _ = _linearise(
             k,
             image,
             theta,

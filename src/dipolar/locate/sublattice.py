@@ -1,4 +1,4 @@
-"""Which columns are A and which are B: parity of the lattice index, with intensity as evidence for the whole crystal."""
+"""Which columns are A and which B: parity of the lattice index, with intensity as evidence for the whole crystal."""
 
 from __future__ import annotations
 
