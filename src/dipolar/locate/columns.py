@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt32
-from scipy.spatial import cKDTree
+from jaxtyping import Bool, Float, UInt32
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import NoLatticeError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Basis, Columns, Image, Noise
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
-from dipolar.locate.fit import first_fit, full_fit
-from dipolar.locate.index import Indexed, index_points, missing_sites, restrict
+from dipolar.locate.fit import full_fit
+from dipolar.locate.index import index_points
 from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.lattice import find_steps
 from dipolar.locate.learn import correlation, learn_noise, learn_row_shifts, usable_for_noise
 from dipolar.locate.noise import RowShifts
 from dipolar.locate.peaks import find_maxima
+from dipolar.locate.rough import Draft, first_columns
 from dipolar.locate.sublattice import assign_sublattices
-from dipolar.locate.work import Examined, Work, examine, find_neighbours, one_pass, select, start_work
+from dipolar.locate.work import Examined, Work, examine
 
-KEEP = 3.0
-"""A column found as a maximum stays from this many standard errors of its amplitude on."""
-KEEP_PREDICTED = 5.0
-"""One that only its neighbours predict needs more: a fit always finds some bump."""
 WEAK = 5.0
 
 
@@ -64,7 +58,7 @@ def locate_columns(
     progress("finding the lattice", 0.0)
     steps = find_steps(filled, valid)
     step_px = float(np.sqrt(np.mean(np.sum(steps**2, axis=1))))
-    peaks, _ = find_maxima(filled, valid, step_px=step_px)
+    peaks, blurred = find_maxima(filled, valid, step_px=step_px)
     progress("finding the lattice", 0.6)
     found = index_points(peaks, steps)
     if not len(found.points_px):
@@ -74,150 +68,49 @@ def locate_columns(
             do="check that the image is in focus and atomically resolved",
         )
     progress("finding the lattice", 1.0)
-    found, predicted, work = _rough(data, found, step_px, fit, bright)
-    full_fit(work, progress=progress)
-    return _finish(image, found, predicted, work, bright)
+    draft = first_columns(data, blurred, found, step_px=step_px, choice=fit, bright=bright)
+    full_fit(draft.work, progress=progress)
+    return _finish(image, draft, bright)
 
 
-def _rough(
-    data: Float32[np.ndarray, "y x"], found: Indexed, step_px: float, fit: AbstractFit, bright: Basis
-) -> tuple[Indexed, Bool[np.ndarray, " column"], Work]:
-    """Fill the gaps of the lattice, fit everything roughly, and keep what proves to be a column.
-
-    Gaps are filled twice: a weak column found in the first round may hold the next one up.
-    """
-    sites = missing_sites(found, shape=data.shape, margin_px=1.0)
-    points = np.concatenate([found.points_px, sites])
-    predicted = np.concatenate([np.zeros(len(found.points_px), dtype=bool), np.ones(len(sites), dtype=bool)])
-    found = index_points(points, _mean_steps(found), rounds=1)
-    predicted = predicted[found.source]
-    kind, _ = assign_sublattices(found.index, found.grain, found.links, _heights(data, found.points_px), bright=bright)
-    work = start_work(data, found.points_px, kind, step_px=step_px, choice=fit)
-    first_fit(work)
-    found, predicted, work = _prune(found, predicted, work, step_px)
-    more = missing_sites(found, shape=data.shape, margin_px=1.0)
-    if len(more) and len(sites):
-        more = more[cKDTree(sites).query(more)[0] > 0.3 * step_px]
-    if len(more):
-        found, predicted, work = _extend(found, predicted, work, more, bright)
-        found, predicted, work = _prune(found, predicted, work, step_px)
-    work.kind, _ = assign_sublattices(found.index, found.grain, found.links, work.theta[:, AMPLITUDE], bright=bright)
-    return found, predicted, work
-
-
-def _prune(
-    found: Indexed, predicted: Bool[np.ndarray, " column"], work: Work, step_px: float
-) -> tuple[Indexed, Bool[np.ndarray, " column"], Work]:
-    """Drop fits that are no columns, and index the rest anew where they ended up."""
-    keep = _credible(work, found.points_px, predicted, step_px)
-    selected = select(work, keep)
-    return restrict(found, keep, selected.theta[:, :2]), predicted[keep], selected
-
-
-def _extend(
-    found: Indexed,
-    predicted: Bool[np.ndarray, " column"],
-    work: Work,
-    sites_px: Float[np.ndarray, "site 2"],
-    bright: Basis,
-) -> tuple[Indexed, Bool[np.ndarray, " column"], Work]:
-    """Add sites and fit them alone, everything else held."""
-    points = np.concatenate([found.points_px, sites_px])
-    every = index_points(points, _mean_steps(found), rounds=1)
-    new = every.source >= len(found.points_px)
-    amplitude = np.concatenate([work.theta[:, AMPLITUDE], np.zeros(len(sites_px))])[every.source]
-    kind, _ = assign_sublattices(every.index, every.grain, every.links, amplitude, bright=bright)
-    fresh = start_work(work.image, every.points_px, kind, step_px=work.step_px, choice=work.choice)
-    fresh.theta[~new] = work.theta[every.source[~new]]
-    fresh.converged[~new] = work.converged[every.source[~new]]
-    fresh.theta[new, PYY:] = work.typical[kind[new]]
-    fresh = replace(
-        fresh,
-        shapes=work.typical[kind],
-        typical=work.typical,
-        strengths=work.strengths,
-        variance=work.variance,
-    )
-    for _ in range(2):
-        find_neighbours(fresh)
-        one_pass(fresh, 3, active=new)
-    flags = np.concatenate([predicted, np.ones(len(sites_px), dtype=bool)])[every.source]
-    return every, flags, fresh
-
-
-def _mean_steps(found: Indexed) -> Float[np.ndarray, "2 2"]:
-    return np.median(found.steps_px, axis=0)
-
-
-def _heights(data: Float32[np.ndarray, "y x"], points_px: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, " point"]:
-    at = np.clip(np.rint(points_px).astype(int), 0, np.array(data.shape) - 1)
-    values = data[at[:, 0], at[:, 1]].astype(float)
-    return np.nan_to_num(values - np.nanpercentile(data[::4, ::4], 1), nan=0.0)
-
-
-def _credible(
-    work: Work, start_px: Float[np.ndarray, "column 2"], predicted: Bool[np.ndarray, " column"], step_px: float
-) -> Bool[np.ndarray, " column"]:
-    """Return which fits are columns: bright enough for how they were found, where expected, and only once."""
-    found = examine(work, np.arange(len(work.theta)))
-    amplitude = work.theta[:, AMPLITUDE]
-    sigma = np.sqrt(np.maximum(found.covariance[:, AMPLITUDE, AMPLITUDE], 0.0))
-    enough = amplitude > np.where(predicted, KEEP_PREDICTED, KEEP) * np.nan_to_num(sigma, nan=np.inf)
-    near = np.linalg.norm(work.theta[:, :2] - start_px, axis=1) < 0.3 * step_px
-    inside = np.all((work.theta[:, :2] > -0.5) & (work.theta[:, :2] < np.array(work.image.shape) - 0.5), axis=1)
-    seen = found.pixels > 0.4 * (found.pixels + found.lost)
-    keep = enough & near & inside & seen
-    rows = np.flatnonzero(keep)
-    for one, other in cKDTree(work.theta[rows, :2]).query_pairs(0.45 * step_px):
-        worse = max(rows[one], rows[other], key=lambda k: (bool(predicted[k]), -amplitude[k]))
-        keep[worse] = False
-    return keep
-
-
-def _finish(image: Image, found: Indexed, predicted: Bool[np.ndarray, " column"], work: Work, bright: Basis) -> Columns:
+def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:
     """Put together the table: noise with row shifts taken out, covariance with all its parts, flags."""
-    ceiling = np.inf if image.ceiling is None else image.ceiling
+    work, found, theta = draft.work, draft.found, draft.work.theta
     learn_noise(work)
-    rows_found = learn_row_shifts(work)
-    shift = rows_found.shift_px
-    if max(rows_found.jitter_px) > 0:
+    rows = learn_row_shifts(work)
+    shift = rows.shift_px if max(rows.jitter_px) > 0 else np.zeros_like(rows.shift_px)
+    if max(rows.jitter_px) > 0:
         learn_noise(work, shift_px=shift)
-        rows_found = learn_row_shifts(work)
-    else:
-        shift = np.zeros_like(shift)
-    final = examine(work, np.arange(len(work.theta)), ceiling=ceiling)
+        rows = learn_row_shifts(work)
+    final = examine(work, np.arange(len(theta)), ceiling=np.inf if image.ceiling is None else image.ceiling)
     factors = correlation(work, shift, usable_for_noise(work))
-    covariance, flags = _covariance(work, final, factors, rows_found)
-    theta = work.theta
+    covariance, lost = _covariance(work, final, factors, rows)
+    sublattice, unsure = assign_sublattices(found.index, found.grain, found.links, theta[:, AMPLITUDE], bright=bright)
     major, minor, angle = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])
-    final_links = index_points(theta[:, :2], found.steps_px, rounds=1)
-    rows = final_links.source  # a column that lost its place in the lattice is not one
-    sublattice, unsure = assign_sublattices(
-        final_links.index, final_links.grain, final_links.links, theta[rows, AMPLITUDE], bright=bright
-    )
-    flags = flags | _more_flags(work, final, predicted, found.points_px)
-    flags = flags[rows] | np.where(unsure, np.uint32(Flag.AMBIGUOUS_SUBLATTICE), np.uint32(0)).astype(np.uint32)
-    noise = Noise(
-        gain=work.variance.gain, floor=work.variance.floor, correlation=factors, row_jitter_px=rows_found.jitter_px,
-        row_jitter_sigma_px=rows_found.jitter_sigma_px,
-    )  # fmt: skip
+    flags = lost | _more_flags(work, final, draft.predicted, found.points_px)
     return Columns(
-        positions_px=theta[rows, :2],
-        covariance_px2=covariance[rows],
-        amplitude=theta[rows, AMPLITUDE],
-        amplitude_sigma=np.sqrt(final.covariance[rows, AMPLITUDE, AMPLITUDE]),
-        background=theta[rows, BACKGROUND],
-        widths_px=np.column_stack([major, minor])[rows],
-        angle_deg=angle[rows],
+        positions_px=theta[:, :2].copy(),
+        covariance_px2=covariance,
+        amplitude=theta[:, AMPLITUDE].copy(),
+        amplitude_sigma=np.sqrt(final.covariance[:, AMPLITUDE, AMPLITUDE]),
+        background=theta[:, BACKGROUND].copy(),
+        widths_px=np.column_stack([major, minor]),
+        angle_deg=angle,
         sublattice=sublattice,
-        index=final_links.index,
-        grain=final_links.grain,
-        links=final_links.links,
-        row_reach_px=final.reach_rows[rows],
-        chi2=final.chi2[rows],
-        flags=flags.astype(np.uint32),
-        noise=noise,
-        steps_px=_mean_steps(final_links),
+        index=found.index,
+        grain=found.grain,
+        links=found.links,
+        row_reach_px=final.reach_rows,
+        chi2=final.chi2,
+        flags=flags | np.where(unsure, np.uint32(Flag.AMBIGUOUS_SUBLATTICE), np.uint32(0)).astype(np.uint32),
+        noise=Noise(
+            gain=work.variance.gain,
+            floor=work.variance.floor,
+            correlation=factors,
+            row_jitter_px=rows.jitter_px,
+            row_jitter_sigma_px=rows.jitter_sigma_px,
+        ),
+        steps_px=np.median(found.steps_px, axis=0),
         profile=work.profile.components,
     )
 

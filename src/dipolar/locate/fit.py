@@ -21,11 +21,11 @@ SETTLED = 0.001
 def first_fit(work: Work) -> None:
     """Fit roughly: two passes of Gaussians, then the typical shapes and the noise."""
     find_neighbours(work)
-    one_pass(work, 8)
+    one_pass(work, 8, tolerance=1.0)
     learn_surroundings(work, loose=True)
     learn_noise(work)
     find_neighbours(work)
-    one_pass(work, 4)
+    one_pass(work, 4, tolerance=0.1)
     learn_surroundings(work, loose=False)
 
 

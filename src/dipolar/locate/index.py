@@ -15,7 +15,7 @@ from dipolar.core.nouns import LINK_STEPS
 
 TOLERANCE = 0.28  # of the A-B distance: displacement 0.1, strain 0.05, noise
 OPPOSITE = np.array([1, 0, 3, 2, 5, 4, 7, 6])
-NEAR = 20
+NEAR = 16
 """Points looked at around each one: eight of them are its neighbours, the rest may be noise."""
 FEWEST_LINKS = 3  # the corner column of a crystal has three
 SMALLEST_GRAIN = 12
@@ -69,7 +69,9 @@ def index_points(
     links = _core(find_links(points_px, local, around))
     for _ in range(rounds):
         local = local_steps(points_px, links, local)
-        links = _core(find_links(points_px, local, around))
+        before, links = links, _core(find_links(points_px, local, around))
+        if np.array_equal(before, links):
+            break
     return _subset(points_px, links, local, np.any(links >= 0, axis=1))
 
 
@@ -151,24 +153,41 @@ def local_steps(
 
     Only links between like columns count: those between A and B carry the displacement.
     """
-    total = np.zeros((len(points_px), 2, 2))  # a and b
-    count = np.zeros((len(points_px), 2))
-    for k in range(4, 8):
-        has = np.flatnonzero(links[:, k] >= 0)
-        vector = points_px[links[has, k]] - points_px[has]
-        which = 0 if LINK_STEPS[k][0] == LINK_STEPS[k][1] else 1
-        total[has, which] += vector * LINK_STEPS[k][0]
-        count[has, which] += 1
-    for _ in range(rounds):
-        new_total, new_count = total.copy(), count.copy()
-        for k in range(8):
-            has = np.flatnonzero(links[:, k] >= 0)
-            new_total[has] += total[links[has, k]]
-            new_count[has] += count[links[has, k]]
-        total, count = new_total, new_count
     ab = np.stack([steps_px[:, 0] + steps_px[:, 1], steps_px[:, 0] - steps_px[:, 1]], axis=1)
-    mean = np.where(count[..., None] > 0, total / np.maximum(count, 1)[..., None], ab)
+    mean = _mean_edges(points_px, links, LINK_STEPS, ab, rounds)
     return np.stack([(mean[:, 0] + mean[:, 1]) / 2, (mean[:, 0] - mean[:, 1]) / 2], axis=1)
+
+
+@numba.njit(cache=True)
+def _mean_edges(points, links, kinds, fallback, rounds):  # type: ignore[no-untyped-def]
+    """Mean vectors along a and b over the links of each point and of the points linked to it, `rounds` links far."""
+    count = len(points)
+    total, number = np.zeros((count, 2, 2)), np.zeros((count, 2))
+    for k in range(count):
+        for s in range(4, 8):
+            j = links[k, s]
+            if j >= 0:
+                which = 0 if kinds[s, 0] == kinds[s, 1] else 1
+                for axis in range(2):
+                    total[k, which, axis] += (points[j, axis] - points[k, axis]) * kinds[s, 0]
+                number[k, which] += 1.0
+    for _ in range(rounds):
+        new_total, new_number = total.copy(), number.copy()
+        for k in range(count):
+            for s in range(8):
+                j = links[k, s]
+                if j >= 0:
+                    new_total[k] += total[j]
+                    new_number[k] += number[j]
+        total, number = new_total, new_number
+    for k in range(count):
+        for which in range(2):
+            for axis in range(2):
+                if number[k, which] > 0.0:
+                    total[k, which, axis] /= number[k, which]
+                else:
+                    total[k, which, axis] = fallback[k, which, axis]
+    return total
 
 
 def _core(links: Int32[np.ndarray, "point 8"]) -> Int32[np.ndarray, "point 8"]:
@@ -254,20 +273,12 @@ def _indices(
     return index
 
 
-def _accumulate(
-    index: Int32[np.ndarray, "point 2"],
-    order: Int32[np.ndarray, " visited"],
-    before: Int32[np.ndarray, " point"],
-    steps: Int32[np.ndarray, "visited 2"],
-) -> None:
+@numba.njit(cache=True)
+def _accumulate(index, order, before, steps):  # type: ignore[no-untyped-def]
     """Add the step of each visited point to the index of the point before it (in place)."""
-    total = index.tolist()
-    previous, added = before[order].tolist(), steps.tolist()
-    for k, point in enumerate(order.tolist()):
-        if k:
-            origin = total[previous[k]]
-            total[point] = [origin[0] + added[k][0], origin[1] + added[k][1]]
-    index[order] = np.array([total[point] for point in order.tolist()], dtype=np.int32)
+    for k in range(1, len(order)):
+        for axis in range(2):
+            index[order[k], axis] = index[before[order[k]], axis] + steps[k, axis]
 
 
 def missing_sites(

@@ -254,6 +254,7 @@ def _improve(
     cx,
     count,
     iterations,
+    tolerance,
     reach,
     prior,
     strength,
@@ -292,8 +293,8 @@ def _improve(
         if scale_step <= 0.0 or shift > reach * reach or not np.isfinite(gain):
             damping = max(10.0 * damping, 1e-2)
             continue
-        if scale_step == 1.0 and gain < 1e-2 * max(cost, 1e-30) / count:
-            # a tenth of a standard error: what is left after this step is far shorter still
+        if scale_step == 1.0 and gain < tolerance * max(cost, 1e-30) / count:
+            # at 0.01, a tenth of a standard error: what is left after this step is far shorter still
             p[:] = trial
             return True
         derivatives(trial, cy, cx, count, dy, dx, target, table, slope, scale, jac, residual)
@@ -333,6 +334,7 @@ def fit_pass(
     grounds,
     firmness,
     iterations,
+    tolerance,
     converged,
     moved,
 ):
@@ -379,6 +381,7 @@ def fit_pass(
                 cx,
                 count,
                 iterations,
+                tolerance,
                 reach,
                 shapes[k],
                 strengths[s],

@@ -16,10 +16,10 @@ APART = 0.45  # two columns cannot be closer: displacements are below 0.15
 
 def find_maxima(
     data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"], *, step_px: float
-) -> tuple[Float[np.ndarray, "peak 2"], Float[np.ndarray, " peak"]]:
-    """Return positions (y, x) of intensity maxima, at most one per column, and their heights in the filtered image.
+) -> tuple[Float[np.ndarray, "peak 2"], Float32[np.ndarray, "y x"]]:
+    """Return positions (y, x) of intensity maxima, at most one per column, and the image blurred at their scale.
 
-    The image is blurred at the scale of a column, less its blur at the scale of the lattice.
+    Maxima are those of the image blurred at the scale of a column, less its blur at the scale of the lattice.
 
     Parameters
     ----------
@@ -30,22 +30,15 @@ def find_maxima(
     step_px
         Distance from a column to its nearest neighbour.
     """
-    filtered = band_pass(data, step_px=step_px)
-    filtered[~valid] = -np.inf
-    positions = _maxima(filtered, max(1.0, APART * step_px))
-    heights = filtered[positions[:, 0], positions[:, 1]]
-    return _summits(filtered, positions), heights.astype(np.float64)
-
-
-def band_pass(data: Float32[np.ndarray, "y x"], *, step_px: float) -> Float32[np.ndarray, "y x"]:
-    """Return the image blurred at the scale of a column, less its blur at the scale of the lattice."""
 
     def blur(sigma: float) -> Float32[np.ndarray, "y x"]:
         return scipy.ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
 
     with ThreadPoolExecutor(2) as pool:  # SciPy's filters use one core each
         narrow, wide = pool.map(blur, (max(0.6, SMOOTH * step_px), SURROUND * step_px))
-    return np.subtract(narrow, wide, out=narrow)
+    filtered = np.subtract(narrow, wide, out=wide)
+    filtered[~valid] = -np.inf
+    return _summits(filtered, _maxima(filtered, max(1.0, APART * step_px))), narrow
 
 
 @numba.njit(cache=True, parallel=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64
 from scipy.spatial import cKDTree
 
@@ -18,8 +17,6 @@ from dipolar.locate.profile import Profile, gaussian_profile
 
 FIRST_WIDTH = 0.17
 """Width of a HAADF column over the A-B distance, before anything is known."""
-VALLEY_BLUR = 0.12
-"""Blur, in A-B distances, before the lowest pixel around a column is looked for, so that it is not the noisiest."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -82,13 +79,18 @@ class Examined:
 
 def start_work(
     image: Float32[np.ndarray, "y x"],
+    blurred: Float32[np.ndarray, "y x"],
     guesses_px: Float[np.ndarray, "column 2"],
     kind: Int8[np.ndarray, " column"],
     *,
     step_px: float,
     choice: AbstractFit,
 ) -> Work:
-    """Return the state before the first pass: round columns, amplitude and background read off the image."""
+    """Return the state before the first pass: round columns, amplitude and background read off the image.
+
+    The valley of a column is the lowest intensity around it in the image blurred at the scale of a column: its
+    background, or somewhat above.
+    """
     theta = np.zeros((len(guesses_px), kernels.PARAMETERS))
     theta[:, :2] = guesses_px
     reach = max(2, round(0.5 * step_px))
@@ -101,7 +103,7 @@ def start_work(
         theta=theta,
         tilt=np.zeros((len(theta), 2)),
         ground=np.zeros(len(theta)),
-        valley=valleys(image, guesses_px, step_px),
+        valley=kernels.least_around(blurred, guesses_px, max(2, round(0.8 * step_px))),
         step_px=step_px,
         choice=choice,
     )
@@ -112,16 +114,6 @@ def start_work(
     work.converged = np.zeros(len(theta), dtype=bool)
     work.moved = np.zeros(len(theta))
     return work
-
-
-def valleys(
-    image: Float32[np.ndarray, "y x"], points_px: Float[np.ndarray, "column 2"], step_px: float
-) -> Float[np.ndarray, " column"]:
-    """Return the lowest intensity around each column at the scale of a column: the background, or somewhat above."""
-    valid = np.isfinite(image)
-    filled = image if valid.all() else np.where(valid, image, np.float32(np.nanmax(image)))
-    blurred = scipy.ndimage.gaussian_filter(filled, VALLEY_BLUR * step_px, mode="nearest", truncate=3.0)
-    return kernels.least_around(blurred, points_px, max(2, round(0.8 * step_px)))
 
 
 def select(work: Work, rows: Int64[np.ndarray, " chosen"] | Bool[np.ndarray, " column"]) -> Work:
@@ -154,14 +146,16 @@ def find_neighbours(work: Work) -> None:
     work.starts = np.concatenate([[0], np.cumsum(np.bincount(both[:, 0], minlength=len(work.theta)))]).astype(np.int64)
 
 
-def one_pass(work: Work, iterations: int, *, active: Bool[np.ndarray, " column"] | None = None) -> None:
-    """Fit every column (or the active ones) once, its neighbours held."""
+def one_pass(
+    work: Work, iterations: int, *, tolerance: float = 0.01, active: Bool[np.ndarray, " column"] | None = None
+) -> None:
+    """Fit every column (or the active ones) once, its neighbours held, until a step would gain `tolerance` in chi²."""
     active = np.ones(len(work.theta), dtype=np.bool_) if active is None else active
     out = np.empty_like(work.theta)
     kernels.fit_pass(
         work.image, work.theta, out, work.tilt, active, work.kind, *work.tables(), work.starts, work.neighbours,
         work.radius, 0.3 * work.step_px, work.variance.as_tuple(), work.shapes, work.strengths, work.ground,
-        work.firmness, iterations, work.converged, work.moved,
+        work.firmness, iterations, tolerance, work.converged, work.moved,
     )  # fmt: skip
     work.theta = out
 

@@ -1,0 +1,1 @@
+"""Programs of others, each run in its own virtual environment."""
