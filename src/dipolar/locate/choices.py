@@ -11,7 +11,7 @@ class AbstractFit:
 
     radius_widths: float = 3.0
     """Radius of the fitting window in column widths: at 3, less than half a per cent of the information is outside."""
-    passes: int = 3
+    passes: int = 2
     """Passes over all columns after the first, each with the neighbours of the pass before subtracted."""
 
     @property

@@ -16,7 +16,7 @@ from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.lattice import find_steps
 from dipolar.locate.learn import correlation, learn_noise, learn_row_shifts, usable_for_noise
 from dipolar.locate.noise import RowShifts
-from dipolar.locate.peaks import find_maxima
+from dipolar.locate.peaks import check_contrast, column_scales, find_maxima
 from dipolar.locate.rough import Draft, first_columns
 from dipolar.locate.sublattice import assign_sublattices
 from dipolar.locate.work import Examined, Work, examine
@@ -51,6 +51,8 @@ def locate_columns(
     ------
     NoLatticeError
         Where the image shows no lattice of columns.
+    ImageError
+        Where the columns are not bright.
     """
     fit = SharedProfileFit() if fit is None else fit
     data, valid = image.data, np.isfinite(image.data)
@@ -58,7 +60,9 @@ def locate_columns(
     progress("finding the lattice", 0.0)
     steps = find_steps(filled, valid)
     step_px = float(np.sqrt(np.mean(np.sum(steps**2, axis=1))))
-    peaks, blurred = find_maxima(filled, valid, step_px=step_px)
+    blurred, filtered = column_scales(filled, step_px=step_px)
+    check_contrast(filtered, valid)
+    peaks = find_maxima(filtered, valid, step_px=step_px)
     progress("finding the lattice", 0.6)
     found = index_points(peaks, steps)
     if not len(found.points_px):
@@ -120,7 +124,8 @@ def _covariance(
 ) -> tuple[Float[np.ndarray, "column 2 2"], UInt32[np.ndarray, " column"]]:
     """Return the covariance of (y, x): counting × correlation of the noise × local misfit, plus row jitter."""
     freedom = np.maximum(final.pixels - 7, 1)
-    poor = final.chi2 > 1.0 + 4.0 * np.sqrt(2.0 / freedom) + 0.1
+    # correlated noise has fewer independent pixels, so that chi² scatters more
+    poor = final.chi2 > 1.1 + 4.0 * np.sqrt(2.0 * max(1.0, *factors) / freedom)
     widen = np.where(poor, final.chi2, 1.0)
     stretch = np.sqrt(np.outer(factors, factors))
     covariance = final.covariance[:, :2, :2] * stretch * widen[:, None, None]

@@ -25,7 +25,7 @@ def first_fit(work: Work) -> None:
     learn_surroundings(work, loose=True)
     learn_noise(work)
     find_neighbours(work)
-    one_pass(work, 4, tolerance=0.1)
+    one_pass(work, 2, tolerance=0.1)
     learn_surroundings(work, loose=False)
 
 

@@ -183,10 +183,9 @@ def normals(count, weight, jac, residual, weighted, hessian, gradient):
 
 
 @numba.njit(cache=True)
-def solve(hessian, gradient, damping, factor, step):
-    """Solve (H + damping·diag H) step = gradient by Cholesky; False where H is not positive."""
-    n = hessian.shape[0]
-    for i in range(n):
+def factorise(hessian, damping, factor):
+    """Fill the Cholesky factor of H + damping·diag H; False where that is not positive."""
+    for i in range(PARAMETERS):
         for j in range(i + 1):
             total = hessian[i, j] * (1.0 + damping if i == j else 1.0)
             for m in range(j):
@@ -197,17 +196,22 @@ def solve(hessian, gradient, damping, factor, step):
                 factor[i, i] = np.sqrt(total)
             else:
                 factor[i, j] = total / factor[j, j]
-    for i in range(n):
-        total = gradient[i]
+    return True
+
+
+@numba.njit(cache=True)
+def substitute(factor, right, step):
+    """Fill the solution of the factorised equations for one right-hand side."""
+    for i in range(PARAMETERS):
+        total = right[i]
         for m in range(i):
             total -= factor[i, m] * step[m]
         step[i] = total / factor[i, i]
-    for i in range(n - 1, -1, -1):
+    for i in range(PARAMETERS - 1, -1, -1):
         total = step[i]
-        for m in range(i + 1, n):
+        for m in range(i + 1, PARAMETERS):
             total -= factor[m, i] * step[m]
         step[i] = total / factor[i, i]
-    return True
 
 
 @numba.njit(cache=True)
@@ -281,9 +285,10 @@ def _improve(
     cost += add_prior(p, prior, strength, ground, firmness, hessian, gradient)
     damping, promise = 1e-3, np.inf
     for _ in range(iterations):
-        if not solve(hessian, gradient, damping, factor, step):
+        if not factorise(hessian, damping, factor):
             damping = max(10.0 * damping, 1e-3)
             continue
+        substitute(factor, gradient, step)
         scale_step = _proper_share(p, step)
         gain = 0.0
         for m in range(PARAMETERS):

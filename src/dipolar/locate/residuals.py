@@ -23,9 +23,10 @@ from dipolar.locate.kernels import (
     Y,
     add_prior,
     derivatives,
+    factorise,
     gather,
     normals,
-    solve,
+    substitute,
     weigh,
 )
 
@@ -69,12 +70,13 @@ def _linearise(
 @numba.njit(cache=True)
 def _invert(hessian, factor, unit, step, inverse):
     """Fill `inverse`; nan and False where the matrix is not positive."""
+    if not factorise(hessian, 0.0, factor):
+        inverse[:] = np.nan
+        return False
     for m in range(PARAMETERS):
         unit[:] = 0.0
         unit[m] = 1.0
-        if not solve(hessian, unit, 0.0, factor, step):
-            inverse[:] = np.nan
-            return False
+        substitute(factor, unit, step)
         inverse[m] = step
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,11 @@ def calibrate(cells: Cells, settings: MeasureSettings, image: Image) -> Calibrat
     )
 
 
+def _usual(size_pm: float) -> bool:
+    """Return whether a lattice is of the size of an oxide or halide perovskite's; nan is not known to be unusual."""
+    return math.isnan(size_pm) or 370.0 <= size_pm <= 430.0 or 550.0 <= size_pm <= 640.0
+
+
 def notes(
     settings: MeasureSettings, calibration: Calibration, reference: Reference | None, check: GainCheck | None
 ) -> Iterator[str]:
@@ -165,3 +171,16 @@ def notes(
         )
     if settings.gain_check and check is None:
         yield "The gain could not be checked: too few cells were found again in the simulated image."
+    if check is not None and max(abs(g - 1) - 2 * s for g, s in zip(check.gain, check.gain_sigma, strict=True)) > 0.05:
+        yield (
+            f"The gain check found displacements of this image to come out {check.gain[0]:.2f} (dy) and "
+            f"{check.gain[1]:.2f} (dx) times as long as they are: its columns overlap so much that their positions "
+            "depend on the background, which nobody knows. Directions are safe, lengths are not."
+        )
+    size_pm = None if used is None else calibration.measured_lattice_px * used
+    if size_pm is not None and calibration.source != "lattice" and not _usual(size_pm):
+        yield (
+            f"The cell measures {size_pm:.0f} pm, where perovskites seen along [100] measure 370 to 430 pm (halides 550 "
+            "to 640): either the pixel size is wrong, or this is another projection, or the columns found are not "
+            "those of A and B."
+        )
