@@ -8,7 +8,8 @@ cannot tell). Counts per pixel are those of the benchmark film at every scale. E
             Complete: all five columns have their window of three widths on the image
   rim       the same for the cells at the rim, whose columns all have their centre on the image: for information
   spurious  cells that are made of other columns than a true cell, in per cent of the cells found; and columns that
-            are none, in per cent of the columns found, farther than one width from the rim
+            are none, in per cent of the columns found. Only what stands farther than one width from the rim can be
+            spurious: nearer, what was found may be a true column whose centre is just outside
   worst     largest error of a column of a complete cell, in pm; and over its own counting limit per component
 """
 
@@ -83,17 +84,19 @@ def examine(film: Simulated, found: Columns, *, either_label: bool) -> Counts:
     cells = build_cells(found, basis="B" if either_label and labels_swapped(film, found, row) else "A")
     true, mine = pair_cells(film.truth_cells, cells, row)
     whole = complete(film.truth_cells, inside(truth, shape))
-    unmatched = np.ones(len(found.flags), dtype=bool)
+    unmatched, off_rim = np.ones(len(found.flags), dtype=bool), inside(found, shape, widths=1.0)
     unmatched[row[row >= 0]] = False
+    foreign = np.ones(len(cells.flags), dtype=bool)
+    foreign[mine] = False
     counts = Counts(
         cells=int(np.count_nonzero(whole)),
         cells_found=int(np.count_nonzero(whole[true])),
         rim=int(np.count_nonzero(~whole)),
         rim_found=int(np.count_nonzero(~whole[true])),
         found=len(cells.flags),
-        spurious=len(cells.flags) - len(mine),
+        spurious=int(np.count_nonzero(foreign & complete(cells, off_rim))),
         columns=len(found.flags),
-        spurious_columns=int(np.count_nonzero(unmatched & inside(found, shape, widths=1.0))),
+        spurious_columns=int(np.count_nonzero(unmatched & off_rim)),
     )
     rows = true[whole[true]]
     used = np.unique(np.concatenate([film.truth_cells.corners[rows].ravel(), film.truth_cells.center[rows]]))
@@ -121,7 +124,7 @@ def measure(cell_px: float, ratio: float, rotation_deg: float, options: argparse
     except DipolarError as error:
         print(f"  {cell_px:g} px per cell, B/A {ratio:g}, {rotation_deg:g}°: {type(error).__name__}", flush=True)
         whole = int(np.count_nonzero(complete(film.truth_cells, inside(film.truth_columns, film.image.data.shape))))
-        return Counts(cells=whole, worst_pm=math.nan)
+        return Counts(cells=whole, worst_pm=math.inf)
     return examine(film, found, either_label=ratio == 1.0)
 
 

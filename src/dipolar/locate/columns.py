@@ -22,6 +22,8 @@ from dipolar.locate.sublattice import assign_sublattices
 from dipolar.locate.work import Examined, Work, examine
 
 WEAK = 5.0
+CUT = 0.25
+"""Share of the fitting window that may be missing before the column is flagged."""
 
 
 def locate_columns(
@@ -148,6 +150,7 @@ def _more_flags(
     theta, shape = work.theta, np.array(work.image.shape)
     amplitude_sigma = np.sqrt(final.covariance[:, AMPLITUDE, AMPLITUDE])
     outside = np.any((theta[:, :2] < work.radius.min()) | (theta[:, :2] > shape - 1 - work.radius.min()), axis=1)
+    cut = final.lost > CUT * (final.lost + final.pixels)
     area = np.sqrt(np.maximum(theta[:, PYY] * theta[:, PXX] - theta[:, PYX] ** 2, 1e-12))
     typical = np.array([work.width(0), work.width(1)])[work.kind] ** -2
     major, minor, _ = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])
@@ -155,8 +158,8 @@ def _more_flags(
     moved = np.linalg.norm(theta[:, :2] - expected_px, axis=1) > 0.2 * work.step_px
     flags = np.zeros(len(theta), dtype=np.uint32)
     for where, flag in (
-        (outside & (final.lost > 0), Flag.EDGE),
-        (~outside & (final.lost > 0), Flag.NEAR_INVALID),
+        (outside & cut, Flag.EDGE),
+        (~outside & cut, Flag.NEAR_INVALID),
         (final.saturated > 2, Flag.SATURATED),
         (~(theta[:, AMPLITUDE] > WEAK * amplitude_sigma), Flag.WEAK),
         (odd, Flag.ODD_SHAPE),

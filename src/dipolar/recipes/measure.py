@@ -180,7 +180,7 @@ def notes(
     size_pm = None if used is None else calibration.measured_lattice_px * used
     if size_pm is not None and calibration.source != "lattice" and not _usual(size_pm):
         yield (
-            f"The cell measures {size_pm:.0f} pm, where perovskites seen along [100] measure 370 to 430 pm (halides 550 "
-            "to 640): either the pixel size is wrong, or this is another projection, or the columns found are not "
+            f"The cell measures {size_pm:.0f} pm, where perovskites seen along [100] measure 370 to 430 pm (halides "
+            "550 to 640): either the pixel size is wrong, or this is another projection, or the columns found are not "
             "those of A and B."
         )
