@@ -22,14 +22,14 @@ import argparse
 from dataclasses import dataclass
 
 import numpy as np
-from harness.machine import announce
-from harness.table import Score, Table, Target
-from harness.truth import complete, inside, pair_cells, pair_columns
 
 from dipolar.core.nouns import A, B, Columns
 from dipolar.locate import AbstractFit, GaussianFit, SharedProfileFit, locate_columns
 from dipolar.measure import build_cells
 from dipolar.simulate import LOW_DOSE, Simulated, benchmark_film, cramer_rao, displacement_limit, simulate_film
+from harness.machine import announce
+from harness.table import Score, Table, Target
+from harness.truth import complete, inside, pair_cells, pair_columns
 
 BIAS = Target(high=0.2, form="{:.2f}")
 WIDTH = Target(low=0.95, high=1.05, form="{:.2f}")

@@ -21,15 +21,15 @@ import math
 from dataclasses import dataclass, fields
 
 import numpy as np
-from harness.machine import announce
-from harness.table import Score, Table, Target
-from harness.truth import complete, inside, pair_cells, pair_columns
 
 from dipolar.core.errors import DipolarError
 from dipolar.core.nouns import Columns
 from dipolar.locate import locate_columns
 from dipolar.measure import build_cells
 from dipolar.simulate import Simulated, benchmark_film, cramer_rao, simulate_film
+from harness.machine import announce
+from harness.table import Score, Table, Target
+from harness.truth import complete, inside, pair_cells, pair_columns
 
 FOUND = Target(low=99.9)
 SPURIOUS = Target(high=0.1)
@@ -140,14 +140,18 @@ def main() -> None:
     options = parser.parse_args()
     announce()
     score, everything = Score(), Counts()
-    table = Table("px/cell", "B/A", "size px", "cells  ", "found %  ", "rim % ", "spurious cells, columns %", "worst pm, limits")
+    table = Table(
+        *("px/cell", "B/A", "size px", "cells  ", "found %  ", "rim % "),
+        *("spurious cells, columns %", "worst pm, limits"),
+    )
     table.row("target", "", "", "", FOUND, "–", SPURIOUS, f"{WORST_PM}")
     for cell_px, ratio in itertools.product(options.cell_px, options.ratios):
         pooled = Counts()
         for rotation in options.rotations:
             pooled.add(measure(cell_px, ratio, rotation, options))
         everything.add(pooled)
-        table.row(f"{cell_px:g}", f"{ratio:g}", size_for(cell_px, options.cells), *judged(pooled, score, cell_px, ratio))
+        size = size_for(cell_px, options.cells)
+        table.row(f"{cell_px:g}", f"{ratio:g}", size, *judged(pooled, score, cell_px, ratio))
     table.row("all", "", "", *judged(everything, Score(), 0, 0))
     score.close()
 

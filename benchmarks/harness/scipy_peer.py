@@ -2,7 +2,8 @@
 
 Five parameters (amplitude, y, x, two widths along the axes of the image, no background) as in published work, or seven
 (with angle and constant background). Every fit starts at the pixel nearest to the true position with the right widths,
-so the time is not that of bad guesses.
+so the time is not that of bad guesses. The size of the window is the user's to choose, and matters: without a
+background the fit is pulled by whatever else is in it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Fitted:
 
 def five(at: np.ndarray, amplitude: float, y: float, x: float, width_y: float, width_x: float) -> np.ndarray:
     """Return a Gaussian along the axes, without background."""
-    return amplitude * np.exp(-0.5 * (((at[0] - y) / width_y) ** 2 + ((at[1] - x) / width_x) ** 2))
+    height: np.ndarray = amplitude * np.exp(-0.5 * (((at[0] - y) / width_y) ** 2 + ((at[1] - x) / width_x) ** 2))
+    return height
 
 
 def seven(
@@ -38,15 +40,16 @@ def seven(
     """Return a turned Gaussian on a constant background."""
     dy, dx = at[0] - y, at[1] - x
     along, across = dx * np.cos(angle) + dy * np.sin(angle), dy * np.cos(angle) - dx * np.sin(angle)
-    return ground + amplitude * np.exp(-0.5 * ((along / width_1) ** 2 + (across / width_2) ** 2))
+    height: np.ndarray = ground + amplitude * np.exp(-0.5 * ((along / width_1) ** 2 + (across / width_2) ** 2))
+    return height
 
 
 MODELS: dict[int, Callable[..., np.ndarray]] = {5: five, 7: seven}
 
 
-def fit_columns(image: np.ndarray, truth: Columns, rows: np.ndarray, *, parameters: int) -> Fitted:
-    """Fit the given columns one after the other in windows of half an A-B distance to each side."""
-    half = round(0.5 * step_px(truth))
+def fit_columns(image: np.ndarray, truth: Columns, rows: np.ndarray, *, parameters: int, reach: float) -> Fitted:
+    """Fit the given columns one after the other in windows that reach so many A-B distances to each side."""
+    half = round(reach * step_px(truth))
     positions, sigma = np.full((len(rows), 2), np.nan), np.full((len(rows), 2), np.nan)
     with cost() as spent:
         for number, row in enumerate(rows):

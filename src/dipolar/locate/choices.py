@@ -12,7 +12,7 @@ class AbstractFit:
     radius_widths: float = 3.0
     """Radius of the fitting window in column widths: at 3, less than half a per cent of the information is outside."""
     passes: int = 2
-    """Passes over all columns after the first, each with the neighbours of the pass before subtracted."""
+    """Passes over all columns after the first rough ones; more follow by themselves until the columns settle."""
 
     @property
     def mixture(self) -> tuple[float, ...]:
@@ -23,6 +23,9 @@ class AbstractFit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaussianFit(AbstractFit):
     """Elliptical Gaussians, as in the published work; biased where columns have tails."""
+
+    passes: int = 1
+    """Nothing is learned between passes, so that one is enough where columns stand apart."""
 
     @property
     def mixture(self) -> tuple[float, ...]:

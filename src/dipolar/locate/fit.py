@@ -13,6 +13,8 @@ LEARNING_ROUNDS = (8, 8)
 """Rounds of learning the profile before the first passes; the second time with columns that know the first tails."""
 
 
+NEWTON = 0.25
+"""A step that gains less chi² than this, half a standard error, is taken unseen: it leaves a hundred times less."""
 MOST_EXTRA_PASSES = 12
 SETTLED = 0.001
 """Passes end when hardly a column moves further than this, in A-B distances (0.3 pm in a perovskite)."""
@@ -36,7 +38,7 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
         if work.choice.mixture and number < len(LEARNING_ROUNDS):
             learn_profile(work, rounds=LEARNING_ROUNDS[number])
         find_neighbours(work)
-        one_pass(work, 2)
+        one_pass(work, 2, tolerance=NEWTON)
         if number < work.choice.passes - 1:
             learn_surroundings(work, loose=False)
             learn_noise(work)
@@ -49,4 +51,4 @@ def _settle(work: Work) -> None:
     for _ in range(MOST_EXTRA_PASSES):
         if np.quantile(work.moved, 0.95, method="higher") < SETTLED * work.step_px:
             return
-        one_pass(work, 2)
+        one_pass(work, 2, tolerance=NEWTON)

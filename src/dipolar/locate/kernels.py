@@ -273,12 +273,13 @@ def _improve(
     hessian,
     gradient,
     factor,
+    small,
+    square,
 ):
     """Levenberg-Marquardt from `p` in place; return whether the last step was negligible."""
     dy, dx, target, weight, residual, spare = work[0], work[1], work[2], work[3], work[4], work[5]
     start_y, start_x = p[Y], p[X]
-    step, trial = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
-    next_hessian, next_gradient = np.zeros((PARAMETERS, PARAMETERS)), np.zeros(PARAMETERS)
+    step, trial, next_gradient, next_hessian = small[0], small[1], small[2], square
     derivatives(p, cy, cx, count, dy, dx, target, table, slope, scale, jac, residual)
     weigh(p, count, jac, spare, variance, weight)
     cost = normals(count, weight, jac, residual, spare, hessian, gradient)
@@ -355,6 +356,7 @@ def fit_pass(
         jac = np.empty((PARAMETERS, side * side))
         hessian, factor = np.zeros((PARAMETERS, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
         gradient, p = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
+        small, square = np.zeros((3, PARAMETERS)), np.zeros((PARAMETERS, PARAMETERS))
         for k in range(chunk * CHUNK, min(total, (chunk + 1) * CHUNK)):
             out[k] = theta[k]
             if not active[k]:
@@ -401,6 +403,8 @@ def fit_pass(
                 hessian,
                 gradient,
                 factor,
+                small,
+                square,
             )
             out[k] = p
             moved[k] = np.hypot(p[Y] - theta[k, Y], p[X] - theta[k, X])

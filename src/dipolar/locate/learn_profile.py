@@ -12,7 +12,7 @@ from dipolar.locate.patch import PLANE, patch_normals, without_plane
 from dipolar.locate.profile import solve_profile
 from dipolar.locate.work import Work, find_neighbours, one_pass, select, spread
 
-MAX_PATCHES = 3
+MAX_PATCHES = 6
 PATCH_STEPS = 9.0
 """Edge of a patch in A-B distances, where that makes no more than `MAX_PATCH_PX` pixels."""
 MAX_PATCH_PX = 40_000

@@ -19,6 +19,16 @@ from jaxtyping import Float
 from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY, X, Y
 
 PLANE = 3
+FADED = 12.0
+"""Exponents beyond which a component gives no light any more."""
+PER_UNIT = 64
+
+
+@numba.njit(cache=True, inline="always")
+def _exponential(table, t):
+    """exp(-t) to 3e-5 of itself, by linear interpolation: a third of the time of exp."""
+    i = int(t * PER_UNIT)
+    return table[i] + (t * PER_UNIT - i) * (table[i + 1] - table[i])
 
 
 @numba.njit(cache=True, error_model="numpy", parallel=True)
@@ -32,6 +42,7 @@ def patch_normals(image, theta, kind, widths, members, starts, boxes, reach, var
     size = 2 * components
     floor, gain, least = variance
     rates = 0.5 / (widths * widths)
+    decay = np.exp(-np.arange(int(FADED) * PER_UNIT + 2) / PER_UNIT)
     for n in numba.prange(len(boxes)):
         y0, y1, x0, x1 = boxes[n]
         mine = members[starts[n] : starts[n + 1]]
@@ -56,10 +67,11 @@ def patch_normals(image, theta, kind, widths, members, starts, boxes, reach, var
                     q = theta[j, PYY] * a * a + 2.0 * theta[j, PYX] * a * b + theta[j, PXX] * b * b
                     base = kind[j] * components
                     for c in range(components):
-                        if q * rates[c] < 12.0:
-                            row[base + c] += theta[j, AMPLITUDE] * np.exp(-q * rates[c])
-                    if q < 24.0:
-                        model += theta[j, AMPLITUDE] * np.exp(-0.5 * q)
+                        t = q * rates[c]
+                        if t < FADED:
+                            row[base + c] += theta[j, AMPLITUDE] * _exponential(decay, t)
+                    if 0.5 * q < FADED:
+                        model += theta[j, AMPLITUDE] * _exponential(decay, 0.5 * q)
                 row[size], row[size + 1], row[size + 2] = 1.0, (y - middle_y) / (y1 - y0), (x - middle_x) / (x1 - x0)
                 weight = 1.0 / max(floor + gain * model, least)
                 for i in range(size + PLANE):

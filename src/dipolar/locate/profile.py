@@ -19,6 +19,10 @@ CUT_OFF = 3e-4
 """A profile ends where it has fallen to this share of its peak."""
 
 
+FAINT = 0.005
+"""Components of less weight are noise, and would only make every column reach further."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
     """Profiles of the two sublattices and their tables."""
@@ -102,6 +106,8 @@ def solve_profile(
             mixture[: current.components.shape[1]] = current.components[s]
         else:
             higher[s] = weights.sum()
+            weights = np.where(weights > FAINT * higher[s], weights, 0.0)
+            weights *= higher[s] / weights.sum()
             wider[s] = 1.0 / np.sqrt(np.sum(weights / higher[s] / widths**2))
             mixture[:count] = np.column_stack([weights / higher[s], widths / wider[s]])
         found.append(mixture)
