@@ -6,7 +6,7 @@ pooled. For A and B columns, for the displacement and for the cell's edges a and
   rmse     root of the mean squared error per component, in pm
   limit    the Cramér–Rao limit of the same rows in the same films, from counting alone (root mean square)
   ratio    rmse / limit
-  bias     mean error along y and along x, in pm
+  bias     mean error along y and along x, in pm, sign left out
   gain     slope of what is found against what is true, through the origin, for dy and dx
   z        standard deviation of error / sigma, for each component (y and x; the length alone for a and b)
   inside   share of errors within one sigma, in per cent
@@ -188,7 +188,7 @@ def run(name: str, fit: str, options: argparse.Namespace, score: Score) -> None:
         films.append(compare(film, found, missed))
     print(f"\n### {name}, {fit}: {options.seeds} films of {options.size}²")
     table = Table(
-        *("quantity".ljust(12), "rmse pm", "limit pm", "ratio".ljust(19), "|bias| pm (y x)"),
+        *("quantity".ljust(12), "rmse pm", "limit pm", "ratio".ljust(19), "abs bias pm (y x)"),
         *("gain (y x)".ljust(13), "z (y x)".ljust(13), "inside %".ljust(11)),
     )
     ratio = "–" if case.ratio is None else f"displacement {case.ratio}"

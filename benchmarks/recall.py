@@ -2,7 +2,8 @@
 
 Films of the benchmark's kind at rotations from 0 to 45°, 8 to 60 px per cell, 3 % shear and B/A intensity 0.2 to 1.3
 (above 1 the program is told that B is the brighter one; at exactly 1 either labelling counts as right, as the image
-cannot tell). Counts per pixel are those of the benchmark film at every scale. Each row pools the rotations:
+cannot tell). Counts per pixel are those of the benchmark film at every scale; with --per-area they follow the area of
+the pixel, so that a column has as many counts at every scale. Each row pools the rotations:
 
   found     complete cells that were found as one cell of the same five columns, in per cent of those that are true.
             Complete: all five columns have their window of three widths on the image
@@ -36,6 +37,7 @@ SPURIOUS = Target(high=0.1)
 WORST_PM = Target(high=50.0)
 SHEAR = 0.03
 LARGEST_PX = 2048
+BENCHMARK_CELL_PX = 396.0 / 17.25
 
 
 @dataclass
@@ -116,7 +118,7 @@ def measure(cell_px: float, ratio: float, rotation_deg: float, options: argparse
         ratio_b_to_a=ratio,
         rotation_deg=rotation_deg,
         shear=SHEAR,
-        dose=options.dose,
+        dose=options.dose * ((BENCHMARK_CELL_PX / cell_px) ** 2 if options.per_area else 1.0),
     )
     film = simulate_film(settings, rng=np.random.default_rng(options.seed))
     try:
@@ -136,6 +138,9 @@ def main() -> None:
     parser.add_argument("--ratios", nargs="+", type=float, default=[0.2, 0.5, 0.8, 1.0, 1.3], help="B/A intensity")
     parser.add_argument("--cells", type=int, default=1600, help="cells per film, as far as 2048 px hold them")
     parser.add_argument("--dose", type=float, default=1.0, help="factor on all counts")
+    parser.add_argument(
+        "--per-area", action="store_true", help="counts follow the area of a pixel: one dose of the beam"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of every film")
     options = parser.parse_args()
     announce()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +48,7 @@ def print_figures(measurement: Measurement) -> None:
     for name, draw in FIGURES.items():
         if name == "gain" and measurement.gain_check is None:
             continue
-        _, spent = timed(lambda draw=draw: draw(measurement))
+        _, spent = timed(partial(draw, measurement))
         table.row(name, f"{spent.cpu_s:.2f}", f"{spent.wall_s:.2f}")
 
 
@@ -64,7 +65,7 @@ def print_folder(measurement: Measurement, folder: Path, formats: tuple[str, ...
         "report.html": lambda path: write_report(measurement, path, rendered=drawn),
     }
     for name, write in parts.items():
-        _, spent = timed(lambda name=name, write=write: write(folder / name))
+        _, spent = timed(partial(write, folder / name))
         table.row(name, f"{spent.cpu_s:.2f}", f"{spent.wall_s:.2f}", f"{(folder / name).stat().st_size / 1e6:.1f}")
     _, spent = timed(lambda: write_figures(measurement, folder, rendered=drawn))
     table.row("figures, written", f"{spent.cpu_s:.2f}", f"{spent.wall_s:.2f}", "")

@@ -172,7 +172,7 @@ def part_atomap(options: argparse.Namespace, score: Score) -> None:
     fill_cache()
     film = film_of(size, dose=options.dose)
     table = Table(
-        *("program", "CPU s  ", "wall s ", "peak MB", "displacement rmse pm", "median |error| pm", "gain (y x)  "),
+        *("program", "CPU s  ", "wall s ", "peak MB", "displacement rmse pm", "median error pm", "gain (y x)  "),
         "cells with a vector %",
     )
     cells = build_cells(locate_columns(film.image))

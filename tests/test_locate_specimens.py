@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from dipolar.core.nouns import Columns, Image
 from dipolar.locate import locate_columns
 from dipolar.measure import build_cells
 from dipolar.recipes.measure import measure_image
-from dipolar.simulate import Dislocation, FilmSettings, Simulated, benchmark_film
+from dipolar.simulate import Dislocation, FilmSettings, Simulated, benchmark_film, simulate_film
 
 CELL_PX = 390.5 / 17.25
 STACK = FilmSettings(
@@ -145,29 +146,28 @@ def test_saturated_columns_are_flagged_and_no_others():
 # --- what is no image of a crystal
 
 
-def no_crystal(kind: str) -> np.ndarray:
-    rng = np.random.default_rng(7)
-    if kind == "counting noise":
-        return rng.poisson(100.0, (400, 400))
-    if kind == "small noise":
-        return rng.normal(size=(64, 64))
-    if kind == "blurred noise":
-        return 50.0 + scipy.ndimage.gaussian_filter(rng.normal(size=(400, 400)), 3.0)
-    if kind == "speckle of one size":
-        noise = rng.normal(size=(400, 400))
-        return scipy.ndimage.gaussian_filter(noise, 3.0) - scipy.ndimage.gaussian_filter(noise, 4.0)
-    if kind == "stripes":
-        return 100.0 + 50.0 * np.sin(np.arange(300) / 3.0) + rng.normal(size=(300, 300))
-    if kind == "ramp":
-        return np.add.outer(np.arange(300.0), np.arange(300.0))
-    return films.film(FilmSettings(shape_px=(400, 400), amorphous=(0.0, 1.0, 0.0, 1.0)), seed=3).image.data
+def _speckle(rng: np.random.Generator) -> np.ndarray:
+    noise = rng.normal(size=(400, 400))
+    return scipy.ndimage.gaussian_filter(noise, 3.0) - scipy.ndimage.gaussian_filter(noise, 4.0)
 
 
-@pytest.mark.parametrize(
-    "kind", ["counting noise", "small noise", "blurred noise", "speckle of one size", "stripes", "ramp", "amorphous"]
-)
+NO_CRYSTAL: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "counting noise": lambda rng: rng.poisson(100.0, (400, 400)),
+    "small noise": lambda rng: rng.normal(size=(64, 64)),
+    "blurred noise": lambda rng: 50.0 + scipy.ndimage.gaussian_filter(rng.normal(size=(400, 400)), 3.0),
+    "speckle of one size": _speckle,
+    "stripes": lambda rng: 100.0 + 50.0 * np.sin(np.arange(300) / 3.0) + rng.normal(size=(300, 300)),
+    "ramp": lambda rng: np.add.outer(np.arange(300.0), np.arange(300.0)),
+    "amorphous": lambda rng: (
+        simulate_film(FilmSettings(shape_px=(400, 400), amorphous=(0.0, 1.0, 0.0, 1.0)), rng=rng).image.data
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CRYSTAL)
 def test_what_is_no_crystal_has_no_lattice(kind):
-    image = Image(data=no_crystal(kind).astype(np.float32), name="picture")
+    data = NO_CRYSTAL[kind](np.random.default_rng(7))
+    image = Image(data=data.astype(np.float32), name="picture")
     with pytest.raises(NoLatticeError) as caught:
         measure_image(image)
     assert re.search("lattice|crystal", caught.value.expected)

@@ -13,6 +13,7 @@ import json
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from harness.process import Cost, cost, peak_memory_mb
 
@@ -46,7 +47,7 @@ def main() -> None:
     )
 
 
-def workflow(image, separation, stages):
+def workflow(image: Any, separation: float, stages: dict[str, Cost]) -> list[tuple[float, ...]]:
     """Return polarization vectors (x, y, dx, dy): cage centre, and cage centre minus B; note each stage's cost."""
     import atomap.api as am
     import hyperspy.api as hs
@@ -76,7 +77,7 @@ def workflow(image, separation, stages):
     return found.metadata.vector_list
 
 
-def diagonal(sublattice, edge_0, edge_1):
+def diagonal(sublattice: Any, edge_0: tuple[float, float], edge_1: tuple[float, float]) -> Any:
     """Return the zone axis nearest to a diagonal of the cell: what a user picks from the plot of planes."""
     wanted = [(edge_0[0] + sign * edge_1[0], edge_0[1] + sign * edge_1[1]) for sign in (1, -1)]
     wanted += [(-x, -y) for x, y in wanted]

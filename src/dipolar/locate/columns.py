@@ -135,8 +135,8 @@ def _covariance(
     spread = 1.0 / (2.0 * np.sqrt(np.pi) * final.reach_rows)
     covariance[:, 0, 0] += jitter[0] * spread
     covariance[:, 1, 1] += jitter[1] * spread
-    sigma = np.sqrt(np.nanmax(np.diagonal(covariance, axis1=1, axis2=2), axis=1))
-    lost_fit = ~np.isfinite(final.chi2) | (work.moved > np.maximum(0.5 * np.nan_to_num(sigma), 0.005 * work.step_px))
+    sigma = np.sqrt(np.max(np.nan_to_num(np.diagonal(covariance, axis1=1, axis2=2)), axis=1))
+    lost_fit = ~np.isfinite(final.chi2) | (work.moved > np.maximum(0.5 * sigma, 0.005 * work.step_px))
     covariance[lost_fit] = np.nan
     flags = np.where(poor, np.uint32(Flag.POOR_FIT), np.uint32(0))
     flags |= np.where(lost_fit, np.uint32(Flag.NOT_CONVERGED), np.uint32(0))

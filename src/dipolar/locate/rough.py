@@ -20,6 +20,9 @@ KEEP = 3.0
 """A column found as a maximum stays from this many standard errors of its amplitude on."""
 KEEP_PREDICTED = 5.0
 """One that only its neighbours predict needs more: a fit always finds some bump."""
+KEEP_SURROUNDED = 2.0
+"""With nearly all of its eight neighbours there, a column is expected, and faint light is enough."""
+SURROUNDED = 6
 SURE = 25.0
 """From this many times the counting noise under its peak on, a column needs no closer look."""
 LEAST_SEEN = 0.4
@@ -133,7 +136,9 @@ def _credible(draft: Draft, suspects: Bool[np.ndarray, " column"]) -> Bool[np.nd
     doubtful = np.flatnonzero(suspects & keep & (rim | predicted | ~_sure(work)))
     looked = examine(work, doubtful)
     sigma = np.sqrt(np.maximum(looked.covariance[:, AMPLITUDE, AMPLITUDE], 0.0))
-    needed = np.where(predicted[doubtful], KEEP_PREDICTED, KEEP) * np.nan_to_num(sigma, nan=np.inf)
+    around = np.count_nonzero(draft.found.links[doubtful] >= 0, axis=1)
+    factor = np.where(predicted[doubtful], KEEP_PREDICTED, KEEP)
+    needed = np.where(around >= SURROUNDED, KEEP_SURROUNDED, factor) * np.nan_to_num(sigma, nan=np.inf)
     seen = looked.pixels > LEAST_SEEN * (looked.pixels + looked.lost)
     keep[doubtful] &= (amplitude[doubtful] > needed) & seen
     rows = np.flatnonzero(keep)
