@@ -121,7 +121,7 @@ def _columns(a: np.ndarray, b: np.ndarray, sigma_px: np.ndarray, steps: tuple[np
         index=np.zeros((count, 2), np.int32),
         grain=np.zeros(count, np.int32),
         links=np.full((count, 8), -1, np.int32),
-        row_reach_px=np.full(count, 3.0),
+        row_reach_px=np.full((count, 2), 3.0),
         chi2=np.ones(count),
         flags=flags,
         noise=Noise(

@@ -73,7 +73,7 @@ def columns(draw: st.DrawFn, rows: int) -> Columns:
         index=draw(array("i4", rows, 2)),
         grain=draw(array("i4", rows)),
         links=draw(array("i4", rows, 8)),
-        row_reach_px=draw(number),
+        row_reach_px=draw(vector),
         chi2=draw(number),
         flags=draw(array("u4", rows)),
         noise=nouns.Noise(
@@ -190,7 +190,7 @@ def small(rows: int = 30, *, pixel_size_pm: float | None = 16.0, seed: int = 0) 
         index=np.stack([row, col], axis=1),
         grain=zeros,
         links=np.full((rows, 8), -1, dtype=np.int32),
-        row_reach_px=ones,
+        row_reach_px=np.ones((len(ones), 2)),
         chi2=np.where(np.arange(rows) == 1, np.nan, 1.0),
         flags=flags,
         noise=nouns.Noise(

@@ -49,7 +49,7 @@ def perfect(count: int = 4, *, sigma_px: float = 0.0) -> Columns:
         index=index.astype(np.int32),
         grain=np.zeros(rows, dtype=np.int32),
         links=np.array(links, dtype=np.int32),
-        row_reach_px=np.full(rows, 1.5),
+        row_reach_px=np.full((rows, 2), 1.5),
         chi2=np.ones(rows),
         flags=np.zeros(rows, dtype=np.uint32),
         noise=Noise(
@@ -160,7 +160,7 @@ def test_sigma_is_that_of_repeated_experiments(jitter):
     spread = 1.0 / (2.0 * np.sqrt(np.pi) * reach)
     covariance = own + np.eye(2) * np.array(jitter) ** 2 * spread[:, None, None]
     known = replace(
-        columns, covariance_px2=covariance, row_reach_px=reach, noise=replace(columns.noise, row_jitter_px=jitter)
+        columns, covariance_px2=covariance, row_reach_px=np.column_stack([reach, reach]), noise=replace(columns.noise, row_jitter_px=jitter)
     )
     said = build_cells(known)
     cells = build_cells(repeated(known, errors))

@@ -93,8 +93,8 @@ class Columns:
     """Number of the connected crystal that `index` counts in."""
     links: Int32[np.ndarray, "column 8"]
     """Row of the neighbour in each of `LINK_STEPS`; -1 where there is none."""
-    row_reach_px: Float[np.ndarray, " column"]
-    """Standard deviation, in rows, of the weight with which each scan row moves this column."""
+    row_reach_px: Float[np.ndarray, "column 2"]
+    """Standard deviation, in rows, of the weight with which each scan row moves this column in (y, x)."""
     chi2: Float[np.ndarray, " column"]
     """Residual variance over the noise of the image: 1 where the model holds."""
     flags: UInt32[np.ndarray, " column"]

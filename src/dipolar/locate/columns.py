@@ -133,8 +133,8 @@ def _covariance(
     covariance = final.covariance[:, :2, :2] * stretch * widen[:, None, None]
     jitter = np.array(rows.jitter_px) ** 2
     spread = 1.0 / (2.0 * np.sqrt(np.pi) * final.reach_rows)
-    covariance[:, 0, 0] += jitter[0] * spread
-    covariance[:, 1, 1] += jitter[1] * spread
+    covariance[:, 0, 0] += jitter[0] * spread[:, 0]
+    covariance[:, 1, 1] += jitter[1] * spread[:, 1]
     sigma = np.sqrt(np.max(np.nan_to_num(np.diagonal(covariance, axis1=1, axis2=2)), axis=1))
     lost_fit = ~np.isfinite(final.chi2) | (work.moved > np.maximum(0.5 * sigma, 0.005 * work.step_px))
     covariance[lost_fit] = np.nan

@@ -110,7 +110,7 @@ def examine(
     """At the present parameters of the chosen columns: covariance of all seven, reduced chi², window statistics.
 
     `reach_rows` is the width in rows of the Gaussian with the same sum of squares as the shares that scan rows have in
-    the position (mean of y and x). What the priors decide does not count as fitted.
+    y and in x. What the priors decide does not count as fitted.
     """
     chunks = (len(chosen) + CHUNK - 1) // CHUNK
     for chunk in numba.prange(chunks):
@@ -162,8 +162,9 @@ def examine(
             decided = strengths[kind[k]] * (inverse[PYY, PYY] + inverse[PYX, PYX] + inverse[PXX, PXX])
             decided += firmness[kind[k]] * inverse[BACKGROUND, BACKGROUND]
             chi2[n] = cost / max(count - PARAMETERS + decided, 1.0)
-            squares = 0.5 * np.sum((rows[0] / rows[0].sum()) ** 2) + 0.5 * np.sum((rows[1] / rows[1].sum()) ** 2)
-            reach_rows[n] = 1.0 / (2.0 * np.sqrt(np.pi) * squares)
+            for axis in range(2):
+                squares = np.sum((rows[axis] / rows[axis].sum()) ** 2)
+                reach_rows[n, axis] = 1.0 / (2.0 * np.sqrt(np.pi) * squares)
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")

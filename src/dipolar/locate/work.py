@@ -73,8 +73,8 @@ class Examined:
     """Pixels outside the image or invalid."""
     saturated: Int32[np.ndarray, " column"]
     """Pixels at the ceiling."""
-    reach_rows: Float[np.ndarray, " column"]
-    """Width in rows of the scan rows' shares in the position."""
+    reach_rows: Float[np.ndarray, "column 2"]
+    """Width in rows of the scan rows' shares in y and in x."""
 
 
 def start_work(
@@ -176,7 +176,7 @@ def arguments(work: Work, rows: Int64[np.ndarray, " chosen"]) -> tuple[Any, ...]
 def examine(work: Work, rows: Int64[np.ndarray, " chosen"], *, ceiling: float = np.inf) -> Examined:
     """Return covariance, chi² and window statistics of the given columns at the present parameters."""
     count = len(rows)
-    covariance, chi2, reach = np.empty((count, 7, 7)), np.empty(count), np.empty(count)
+    covariance, chi2, reach = np.empty((count, 7, 7)), np.empty(count), np.empty((count, 2))
     pixels, lost, saturated = (np.zeros(count, dtype=np.int32) for _ in range(3))
     residuals.examine(*arguments(work, rows), ceiling, covariance, chi2, pixels, lost, saturated, reach)
     return Examined(covariance=covariance, chi2=chi2, pixels=pixels, lost=lost, saturated=saturated, reach_rows=reach)

@@ -49,9 +49,9 @@ def cell_covariance(
         for m in range(5):
             if k == m:
                 continue
-            spread = reach[:, k] ** 2 + reach[:, m] ** 2
-            shared = np.exp(-0.5 * (y[:, k] - y[:, m]) ** 2 / spread) / np.sqrt(2.0 * np.pi * spread)
             for axis in (0, 1):
+                spread = reach[:, k, axis] ** 2 + reach[:, m, axis] ** 2
+                shared = np.exp(-0.5 * (y[:, k] - y[:, m]) ** 2 / spread) / np.sqrt(2.0 * np.pi * spread)
                 joint[:, k, axis, m, axis] = jitter[axis] * shared
     return joint
 

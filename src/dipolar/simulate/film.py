@@ -125,7 +125,7 @@ def _truth_columns(
         index=lattice_index(quarter_turn(half_steps, film.turns)),
         grain=np.zeros(len(positions), dtype=np.int32),
         links=links,
-        row_reach_px=unknown,
+        row_reach_px=np.full((len(unknown), 2), np.nan),
         chi2=unknown,
         flags=np.zeros(len(positions), dtype=np.uint32),
         noise=Noise(
