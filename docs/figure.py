@@ -21,7 +21,7 @@ def main() -> None:
     measurement = dipolar.measure_image(film.image, settings=MEASURE, gain_check=False)
     drawn = Image.open(io.BytesIO(render_figures(measurement)["map"]["png"])).convert("RGB")
     drawn.thumbnail((1000, 1000), Image.Resampling.LANCZOS)
-    drawn.quantize(128).save(Path(__file__).with_name("figure.png"), optimize=True)  # a few colours, a small file
+    drawn.save(Path(__file__).with_name("figure.png"), optimize=True)
 
 
 if __name__ == "__main__":
