@@ -19,9 +19,12 @@ SAMPLING = 23.0
 at 30 counts in a column of 1 px width (B/A 0.2, cells of 8 px) one column in thirty drowns in the noise."""
 
 
-@pytest.mark.parametrize("ratio", [0.2, 0.6, 1.0, 1.3])
-@pytest.mark.parametrize("cell_px", SIZES)
-@pytest.mark.parametrize("rotation", [0.0, 17.0, 45.0])
+RATIOS, ROTATIONS = (0.2, 0.6, 1.0, 1.3), (0.0, 17.0, 45.0)
+CASES = [(rotation, cell_px, ratio) for rotation in ROTATIONS for cell_px in (8.0, 23.0) for ratio in RATIOS]
+CASES += [(0.0, 60.0, 0.2), (17.0, 60.0, 0.6), (45.0, 60.0, 1.0), (17.0, 60.0, 1.3), (45.0, 60.0, 0.2)]
+
+
+@pytest.mark.parametrize(("rotation", "cell_px", "ratio"), CASES)
 def test_all_complete_cells_are_found_and_nothing_else(rotation, cell_px, ratio):
     settings = benchmark_film(
         size_px=SIZES[cell_px],

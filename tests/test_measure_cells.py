@@ -160,7 +160,10 @@ def test_sigma_is_that_of_repeated_experiments(jitter):
     spread = 1.0 / (2.0 * np.sqrt(np.pi) * reach)
     covariance = own + np.eye(2) * np.array(jitter) ** 2 * spread[:, None, None]
     known = replace(
-        columns, covariance_px2=covariance, row_reach_px=np.column_stack([reach, reach]), noise=replace(columns.noise, row_jitter_px=jitter)
+        columns,
+        covariance_px2=covariance,
+        row_reach_px=np.column_stack([reach, reach]),
+        noise=replace(columns.noise, row_jitter_px=jitter),
     )
     said = build_cells(known)
     cells = build_cells(repeated(known, errors))

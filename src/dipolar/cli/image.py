@@ -51,7 +51,7 @@ def measure(
     from dipolar.recipes.measure import measure_image
     from dipolar.recipes.results import check_out, write_result
 
-    folder = check_out(out or Path(f"{image.stem}.dipolar"))
+    folder = check_out(out or Path(f"{image.stem}.dipolar"), source=image)
     with show.progress_bars() as progress:
         measurement = measure_image(image, settings=chosen, progress=progress)
         write_result(measurement, folder, formats=chosen.figure_formats, progress=progress)
@@ -68,3 +68,5 @@ def report(measurement: Measurement, folder: Path, *, json: bool, extra: dict[st
     for text in headline(measurement):
         show.line(text)
     show.line(str(folder / "report.html"))
+    for sentence in measurement.record.notes:
+        show.note(f"note: {sentence}")

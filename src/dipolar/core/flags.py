@@ -34,13 +34,13 @@ MEANING: dict[Flag, str] = {
     Flag.SATURATED: "pixels at the detector's ceiling lie under the column",
     Flag.EDGE: "more than a quarter of the fitting window lies outside the image",
     Flag.WEAK: "the amplitude is below 5 standard errors",
-    Flag.MOVED: "the fit ended far from where the lattice expects the column",
+    Flag.MOVED: "the column lies far from the middle of its four like neighbours",
     Flag.ODD_SHAPE: "the fitted widths are far from those of the sublattice",
     Flag.PREDICTED: "no intensity maximum was found; the guess came from the neighbouring columns",
     Flag.AMBIGUOUS_SUBLATTICE: "the intensities do not tell A from B in this crystal; the labels may be exchanged",
     Flag.NEAR_INVALID: "more than a quarter of the fitting window is invalid (nan)",
     Flag.FLAGGED_COLUMN: "one of the five columns of this cell carries a flag that concerns its position",
-    Flag.ODD_CELL: "the cell's edges are far from those of its surroundings",
+    Flag.ODD_CELL: "the cell's edges differ by a fifth or more from the median of the image",
 }
 
 POSITION_FLAGS = (

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-SIGMA_TO_FWHM = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
-
 
 def angle_deg(vectors: Float[np.ndarray, "*rows 2"]) -> Float[np.ndarray, "*rows"]:
     """Return the counter-clockwise angle, as seen on the screen, of `(dy, dx)` vectors, in degrees (-180, 180].

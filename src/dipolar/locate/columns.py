@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt32
+from jaxtyping import Bool, Float, Int32, UInt32
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import NoLatticeError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Basis, Columns, Image, Noise
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
-from dipolar.locate.fit import full_fit
+from dipolar.locate.fit import SETTLED, full_fit
 from dipolar.locate.index import index_points
 from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.lattice import find_steps
@@ -88,17 +88,18 @@ def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:
     if max(rows.jitter_px) > 0:
         learn_noise(work, shift_px=shift)
         rows = learn_row_shifts(work)
-    final = examine(work, np.arange(len(theta)), ceiling=np.inf if image.ceiling is None else image.ceiling)
+    ceiling = np.inf if image.ceiling is None else image.ceiling
+    final = examine(work, np.arange(len(theta)), ceiling=ceiling, shift_px=shift)
     factors = correlation(work, shift, usable_for_noise(work))
     covariance, lost = _covariance(work, final, factors, rows)
     sublattice, unsure = assign_sublattices(found.index, found.grain, found.links, theta[:, AMPLITUDE], bright=bright)
     major, minor, angle = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])
-    flags = lost | _more_flags(work, final, draft.predicted, found.points_px)
+    flags = lost | _more_flags(work, final, draft.predicted, found.links)
     return Columns(
         positions_px=theta[:, :2].copy(),
         covariance_px2=covariance,
         amplitude=theta[:, AMPLITUDE].copy(),
-        amplitude_sigma=np.sqrt(final.covariance[:, AMPLITUDE, AMPLITUDE]),
+        amplitude_sigma=np.sqrt(max(1.0, float(np.mean(factors))) * final.covariance[:, AMPLITUDE, AMPLITUDE]),
         background=theta[:, BACKGROUND].copy(),
         widths_px=np.column_stack([major, minor]),
         angle_deg=angle,
@@ -136,7 +137,7 @@ def _covariance(
     covariance[:, 0, 0] += jitter[0] * spread[:, 0]
     covariance[:, 1, 1] += jitter[1] * spread[:, 1]
     sigma = np.sqrt(np.max(np.nan_to_num(np.diagonal(covariance, axis1=1, axis2=2)), axis=1))
-    lost_fit = ~np.isfinite(final.chi2) | (work.moved > np.maximum(0.5 * sigma, 0.005 * work.step_px))
+    lost_fit = ~np.isfinite(final.chi2) | (work.moved > np.maximum(0.5 * sigma, SETTLED * work.step_px))
     covariance[lost_fit] = np.nan
     flags = np.where(poor, np.uint32(Flag.POOR_FIT), np.uint32(0))
     flags |= np.where(lost_fit, np.uint32(Flag.NOT_CONVERGED), np.uint32(0))
@@ -144,7 +145,7 @@ def _covariance(
 
 
 def _more_flags(
-    work: Work, final: Examined, predicted: Bool[np.ndarray, " column"], expected_px: Float[np.ndarray, "column 2"]
+    work: Work, final: Examined, predicted: Bool[np.ndarray, " column"], links: Int32[np.ndarray, "column 8"]
 ) -> UInt32[np.ndarray, " column"]:
     """Return the flags that follow from window, amplitude, shape and place."""
     theta, shape = work.theta, np.array(work.image.shape)
@@ -155,7 +156,7 @@ def _more_flags(
     typical = np.array([work.width(0), work.width(1)])[work.kind] ** -2
     major, minor, _ = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])
     odd = (area > 2.5 * typical) | (area < 0.4 * typical) | (major > 1.8 * minor)
-    moved = np.linalg.norm(theta[:, :2] - expected_px, axis=1) > 0.2 * work.step_px
+    moved = _off_lattice_px(theta[:, :2], links) > 0.2 * work.step_px
     flags = np.zeros(len(theta), dtype=np.uint32)
     for where, flag in (
         (outside & cut, Flag.EDGE),
@@ -170,6 +171,18 @@ def _more_flags(
     return flags
 
 
+def _off_lattice_px(
+    points_px: Float[np.ndarray, "column 2"], links: Int32[np.ndarray, "column 8"]
+) -> Float[np.ndarray, " column"]:
+    """Return the distance from the middle of the like neighbours along a and along b; 0 where there are none."""
+    off = np.zeros(len(points_px))
+    for ahead, behind in ((4, 5), (6, 7)):
+        both = (links[:, ahead] >= 0) & (links[:, behind] >= 0)
+        middle = 0.5 * (points_px[links[both, ahead]] + points_px[links[both, behind]])
+        off[both] = np.maximum(off[both], np.linalg.norm(points_px[both] - middle, axis=1))
+    return off
+
+
 def ellipse(
     pyy: Float[np.ndarray, " column"], pyx: Float[np.ndarray, " column"], pxx: Float[np.ndarray, " column"]
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
@@ -178,6 +191,5 @@ def ellipse(
     with np.errstate(invalid="ignore", divide="ignore"):
         major, minor = (middle - half) ** -0.5, (middle + half) ** -0.5
     # the major axis is the eigenvector of the smaller eigenvalue; (y, x) = (sin t, cos t) with y down
-    angle = 0.5 * np.degrees(np.arctan2(-2.0 * pyx, pyy - pxx))
-    angle = -angle
+    angle = -0.5 * np.degrees(np.arctan2(-2.0 * pyx, pyy - pxx))
     return major, minor, np.where(angle <= -90.0, angle + 180.0, angle)

@@ -295,6 +295,7 @@ def missing_sites(
         return np.zeros((0, 2))
     site = np.column_stack([found.grain[start], found.index[start] + LINK_STEPS[kind]])
     _, group = np.unique(site, axis=0, return_inverse=True)
+    group = group.reshape(-1)
     count = np.bincount(group)
     mean = np.column_stack([np.bincount(group, weights=expected[:, k]) / count for k in (0, 1)])
     inside = np.all((mean >= margin_px) & (mean <= np.array(shape) - 1 - margin_px), axis=1)

@@ -224,7 +224,10 @@ def _center_is_occupied(sampler: _Sampler, first: Float[np.ndarray, "2"], second
     """
     middles = sampler(np.array([0.5 * (first + second), 0.5 * (first - second)]), summit=False)
     edges = sampler(np.array([0.5 * first, 0.5 * second]), summit=False)
-    top = np.median(sampler(np.array([first, second]), summit=True))
+    tops = sampler(np.array([first, second]), summit=True)
+    if not (len(middles) and len(edges) and len(tops)):  # the image is hardly larger than the cell
+        return False
+    top = np.median(tops)
     return bool(np.mean(middles) > np.mean(edges) + 0.05 * (top - np.mean(edges)))
 
 
@@ -237,8 +240,9 @@ def _alternate(
     like columns correlate better than unlike ones.
     """
     alike = {
-        parity: float(np.mean(sampler(_combinations(first, second, parity), summit=True)))
+        parity: float(np.sum(heights) / max(len(heights), 1))
         for parity in ((1, 1), (1, 0), (0, 1))
+        for heights in [sampler(_combinations(first, second, parity), summit=True)]
     }
     spread = max(alike.values()) - min(alike.values())
     if spread < 0.02 or alike[1, 1] > max(alike.values()) - 0.2 * spread:

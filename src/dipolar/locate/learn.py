@@ -104,28 +104,36 @@ def _strength(scatter: float, own: float, before: float, typical: float, limits:
 
 
 class _Map:
-    """A smooth map over the image of values known at columns, on a coarse grid; outliers are clipped."""
+    """A smooth map over the image of values known at columns: a plane, and on a coarse grid what it leaves over.
+
+    The plane keeps the slope where the grid, smoothed, would flatten it: towards the rim and in small images.
+    """
 
     def __init__(self, work: Work, rows: Int64[np.ndarray, " chosen"], values: Float[np.ndarray, " chosen"]) -> None:
+        points = work.theta[rows, :2]
+        self.middle = points.mean(axis=0)
+        base = np.column_stack([np.ones(len(points)), points - self.middle])
+        near = np.abs(values - np.median(values)) <= 3.0 * np.percentile(np.abs(values - np.median(values)), 75)
+        self.plane = np.linalg.lstsq(base[near], values[near], rcond=None)[0]
+        left = values - base @ self.plane
         self.spacing = MAP_GRID * work.step_px
         self.shape = tuple(int(np.ceil(n / self.spacing)) + 1 for n in work.image.shape)
-        index = np.clip(np.rint(work.theta[rows, :2] / self.spacing).astype(int), 0, np.array(self.shape) - 1)
+        index = np.clip(np.rint(points / self.spacing).astype(int), 0, np.array(self.shape) - 1)
         flat, size = np.ravel_multi_index(tuple(index.T), self.shape), self.shape[0] * self.shape[1]
-        middle = float(np.median(values))
-        clipped = np.clip(values - middle, *np.percentile(values - middle, [2, 98]))
+        clipped = np.clip(left, *np.percentile(left, [2, 98]))
         sums = (np.bincount(flat, weights=w, minlength=size).reshape(self.shape) for w in (np.ones(len(rows)), clipped))
         count, total = (scipy.ndimage.gaussian_filter(v, 1.5, mode="constant", truncate=3.0) for v in sums)
-        self.grid = middle + np.divide(total, count, out=np.zeros(self.shape), where=count > 0.02 * count.max())
+        self.grid = np.divide(total, count, out=np.zeros(self.shape), where=count > 0.02 * count.max())
 
     def __call__(self, points_px: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, " point"]:
-        return self._at(self.grid, points_px)
+        return self.plane[0] + (points_px - self.middle) @ self.plane[1:] + self._at(self.grid, points_px)
 
     def slope(self, points_px: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "point 2"]:
-        """Return the slope of the map per px; 0 along an axis too short to tell."""
-        slopes = np.zeros((len(points_px), 2))
+        """Return the slope of the map per px."""
+        slopes = np.tile(self.plane[1:], (len(points_px), 1))
         for axis in (0, 1):
             if self.shape[axis] >= 4:
-                slopes[:, axis] = self._at(np.gradient(self.grid, self.spacing, axis=axis), points_px)
+                slopes[:, axis] += self._at(np.gradient(self.grid, self.spacing, axis=axis), points_px)
         return slopes
 
     def _at(
@@ -178,7 +186,7 @@ def correlation(
         windows = np.full((len(chosen), side, side), np.nan)
         residuals.residual_windows(*arguments(work, chosen), shift_px, windows)
         jacobian, inside = _typical_jacobian(work, kind, side)
-        prior = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]) * work.strengths[kind]
+        prior = np.array([0.0, 0.0, 0.0, work.firmness[kind], *(work.strengths[kind],) * 3])
         factors.append(correlation_factors(windows, jacobian, inside, prior))
     y, x = np.mean(factors, axis=0).tolist() if factors else (1.0, 1.0)
     return y, x

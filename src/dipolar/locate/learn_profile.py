@@ -30,7 +30,9 @@ def learn_profile(work: Work, *, rounds: int) -> None:
     width = max(work.width(0), work.width(1))
     relative = np.array([w for w in work.choice.mixture if w <= max(1.0, 0.55 * work.step_px / width)])
     reach = min(4.0 * float(relative.max()) * width, 2.5 * work.step_px)
-    boxes = _patches(work, reach)
+    boxes = [box for box in _patches(work, reach) if _finite_share(work, box) > 0.8]
+    if not boxes:
+        return
     rows = np.unique(np.concatenate([_members(work.theta, box, reach) for box in boxes]))
     inner = np.isin(rows, np.concatenate([_members(work.theta, box, work.step_px) for box in boxes]))
     local = select(work, rows)
@@ -131,6 +133,11 @@ def _patches(work: Work, reach: float) -> list[tuple[int, int, int, int]]:
     full = spread(np.flatnonzero(counts >= 0.9 * counts.max()), MAX_PATCHES)
     corners = np.clip(np.rint(centres[full] - 0.5 * edge), 0, shape - edge).astype(int)
     return [(int(y), int(y) + edge, int(x), int(x) + edge) for y, x in corners]
+
+
+def _finite_share(work: Work, box: tuple[int, int, int, int]) -> float:
+    y0, y1, x0, x1 = box
+    return float(np.mean(np.isfinite(work.image[y0:y1, x0:x1])))
 
 
 def _members(

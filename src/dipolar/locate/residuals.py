@@ -99,6 +99,7 @@ def examine(
     strengths,
     grounds,
     firmness,
+    row_shift,
     ceiling,
     covariance,
     chi2,
@@ -110,7 +111,8 @@ def examine(
     """At the present parameters of the chosen columns: covariance of all seven, reduced chi², window statistics.
 
     `reach_rows` is the width in rows of the Gaussian with the same sum of squares as the shares that scan rows have in
-    y and in x. What the priors decide does not count as fitted.
+    y and in x. Known shifts of rows are taken out of chi²: the
+    covariance accounts for them by itself. What the priors decide does not count as fitted.
     """
     chunks = (len(chosen) + CHUNK - 1) // CHUNK
     for chunk in numba.prange(chunks):
@@ -153,7 +155,9 @@ def examine(
             cost = 0.0
             rows[:] = 0.0
             for i in range(count):
-                cost += work[3, i] * work[4, i] * work[4, i]
+                scan_row = cy + int(work[0, i])
+                rest = work[4, i] - row_shift[scan_row, 0] * jac[Y, i] - row_shift[scan_row, 1] * jac[X, i]
+                cost += work[3, i] * rest * rest
                 row = int(work[0, i]) + side // 2
                 rows[0, row] += jac[Y, i] * jac[Y, i] * work[3, i]
                 rows[1, row] += jac[X, i] * jac[X, i] * work[3, i]

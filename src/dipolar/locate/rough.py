@@ -13,6 +13,7 @@ from dipolar.locate.choices import AbstractFit
 from dipolar.locate.fit import first_fit
 from dipolar.locate.index import Indexed, index_points, missing_sites, restrict
 from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
+from dipolar.locate.learn import learn_surroundings
 from dipolar.locate.sublattice import assign_sublattices
 from dipolar.locate.work import Work, examine, find_neighbours, one_pass, select, start_work
 
@@ -114,13 +115,23 @@ def _extend(
     amplitude = np.concatenate([old.theta[:, AMPLITUDE], np.zeros(len(sites_px))])[every.source]
     kind, _ = assign_sublattices(every.index, every.grain, every.links, amplitude, bright=bright)
     work = start_work(old.image, blurred, every.points_px, kind, step_px=old.step_px, choice=old.choice)
-    work = replace(work, shapes=old.typical[kind], typical=old.typical, strengths=old.strengths, variance=old.variance)
+    work = replace(
+        work,
+        shapes=old.typical[kind],
+        typical=old.typical,
+        strengths=old.strengths,
+        firmness=old.firmness,
+        variance=old.variance,
+        correlation=old.correlation,
+        ground=work.valley.copy(),
+    )
     work.theta[new, PYY:] = old.typical[kind[new]]
     work.theta[~new] = old.theta[every.source[~new]]
     work.converged[~new] = old.converged[every.source[~new]]
     for _ in range(2):
         find_neighbours(work)
         one_pass(work, 3, active=new)
+    learn_surroundings(work, loose=False)
     predicted = np.concatenate([draft.predicted, np.ones(len(sites_px), dtype=bool)])[every.source]
     return _prune(Draft(found=every, predicted=predicted, work=work), new)
 

@@ -43,6 +43,9 @@ def assign_sublattices(
     grains = int(grain.max(initial=-1)) + 1
     count = np.bincount(grain[start], minlength=grains)
     mean = np.bincount(grain[start], weights=ratio, minlength=grains) / np.maximum(count, 1)
+    square = np.bincount(grain[start], weights=ratio**2, minlength=grains) / np.maximum(count, 1)
+    # four votes per column are not independent: a standard error from a quarter of them
+    error = np.sqrt(np.maximum(square - mean**2, 0.0) / np.maximum(count / 4.0, 1.0))
     even_is_a = (mean >= 0) == (bright == "A")
     sublattice = np.where((parity == 0) == even_is_a[grain], A, B).astype(np.int8)
-    return sublattice, np.abs(mean[grain]) < CLEAR
+    return sublattice, np.abs(mean[grain]) < np.maximum(CLEAR, 3.0 * error[grain])

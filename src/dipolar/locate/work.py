@@ -173,10 +173,29 @@ def arguments(work: Work, rows: Int64[np.ndarray, " chosen"]) -> tuple[Any, ...]
     )  # fmt: skip
 
 
-def examine(work: Work, rows: Int64[np.ndarray, " chosen"], *, ceiling: float = np.inf) -> Examined:
-    """Return covariance, chi² and window statistics of the given columns at the present parameters."""
+def examine(
+    work: Work,
+    rows: Int64[np.ndarray, " chosen"],
+    *,
+    ceiling: float = np.inf,
+    shift_px: Float[np.ndarray, "row 2"] | None = None,
+) -> Examined:
+    """Return covariance, chi² and window statistics of the given columns at the present parameters.
+
+    Parameters
+    ----------
+    work
+        The state of the fit.
+    rows
+        The columns to look at.
+    ceiling
+        Intensity from which a pixel counts as saturated.
+    shift_px
+        Known shifts of scan rows, which are no misfit.
+    """
+    shift_px = np.zeros((work.image.shape[0], 2)) if shift_px is None else shift_px
     count = len(rows)
     covariance, chi2, reach = np.empty((count, 7, 7)), np.empty(count), np.empty((count, 2))
     pixels, lost, saturated = (np.zeros(count, dtype=np.int32) for _ in range(3))
-    residuals.examine(*arguments(work, rows), ceiling, covariance, chi2, pixels, lost, saturated, reach)
+    residuals.examine(*arguments(work, rows), shift_px, ceiling, covariance, chi2, pixels, lost, saturated, reach)
     return Examined(covariance=covariance, chi2=chi2, pixels=pixels, lost=lost, saturated=saturated, reach_rows=reach)

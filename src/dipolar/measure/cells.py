@@ -77,7 +77,8 @@ def _complete(columns: Columns, sublattice: int) -> tuple[Int32[np.ndarray, "cel
     center = np.full(len(corners), -1, dtype=np.int32)
     for corner, step in enumerate(TO_CENTER):
         center = np.where(center < 0, links[corners[:, corner], step], center)
-    found = center >= 0
+    kinds = np.append(columns.sublattice, np.int8(-1))  # the last entry serves centres of -1
+    found = np.all(kinds[corners] == sublattice, axis=1) & (kinds[center] == 1 - sublattice)
     return corners[found], center[found]
 
 

@@ -16,7 +16,7 @@ import scipy.ndimage
 from jaxtyping import Bool, Float, Float32, Int
 from scipy.spatial import cKDTree
 
-from dipolar.core.errors import ImageError
+from dipolar.core.errors import DipolarError
 from dipolar.core.flags import Flag, has
 from dipolar.core.nouns import Cells, Columns, GainCheck, Image, take
 from dipolar.simulate import render_columns
@@ -49,7 +49,7 @@ def check_gain(
     twin = resimulate(image, columns, window, rng=rng)
     try:
         _, found = measure(twin)
-    except ImageError:
+    except (DipolarError, np.linalg.LinAlgError):
         return None
     return compare(_within(cells, window), found)
 

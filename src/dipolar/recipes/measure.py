@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import DataError
+from dipolar.core.flags import POSITION_FLAGS, Flag, has
 from dipolar.core.nouns import Calibration, Cells, Columns, GainCheck, Image, Measurement, Record, Reference
 from dipolar.io import check_image, open_image, sha256_of
 from dipolar.locate import GaussianFit, SharedProfileFit, locate_columns
@@ -21,6 +23,7 @@ from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.settings import MeasureSettings, change
 
 SEED = 20250601
+DOUBTFUL = POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL
 
 
 def measure_image(
@@ -93,7 +96,7 @@ def measure_image(
             seeds={"gain_check": SEED} if settings.gain_check else {},
             timings_s=clock.seconds,
             created=now(),
-            notes=tuple(notes(settings, calibration, reference, check)),
+            notes=tuple(notes(settings, calibration, reference, check, cells)),
         ),
     )
 
@@ -101,13 +104,31 @@ def measure_image(
 def _open(image: str | Path | Image, settings: MeasureSettings) -> tuple[Image, dict[str, str]]:
     """Return the image and the sha256 of its file, or of its pixels where it was handed over open."""
     if isinstance(image, Image):
+        image = _plain(image)
         check_image(image)
         pixels = np.ascontiguousarray(image.data)
         return image, {image.name or "image": hashlib.sha256(pixels.tobytes()).hexdigest()}
+    if not isinstance(image, (str, Path)):
+        raise DataError(
+            "a file name or an Image was expected.",
+            got=type(image).__name__,
+            do="wrap an array: measure_image(dipolar.Image(data=array, pixel_size_pm=15.6))",
+        )
     opened = open_image(
         image, pixel_size_pm=settings.pixel_size_pm, select=settings.select, trust_pickle=settings.trust_pickle
     )
     return opened, {Path(image).name: sha256_of(image)}
+
+
+def _plain(image: Image) -> Image:
+    """Return an image made in memory with its pixels as a file would give them: 32-bit floats in one piece."""
+    data = np.asarray(image.data)
+    if data.dtype.kind not in "fiu":
+        raise DataError(
+            "the pixels of an image must be numbers.", got=f"an array of {data.dtype}", do="use data.astype(np.float32)"
+        )
+    ceiling = float(np.iinfo(data.dtype).max) if image.ceiling is None and data.dtype.kind in "iu" else image.ceiling
+    return replace(image, data=np.ascontiguousarray(data, dtype=np.float32), ceiling=ceiling)
 
 
 def calibrate(cells: Cells, settings: MeasureSettings, image: Image) -> Calibration:
@@ -146,9 +167,29 @@ def _usual(size_pm: float) -> bool:
 
 
 def notes(
-    settings: MeasureSettings, calibration: Calibration, reference: Reference | None, check: GainCheck | None
+    settings: MeasureSettings,
+    calibration: Calibration,
+    reference: Reference | None,
+    check: GainCheck | None,
+    cells: Cells,
 ) -> Iterator[str]:
     """Yield the sentences that a reader of this result should know."""
+    flagged = int(np.count_nonzero(has(cells.flags, DOUBTFUL)))
+    if flagged > 0.3 * len(cells.flags):
+        yield (
+            f"{flagged} of {len(cells.flags)} unit cells are flagged: the image is not, or only in part, what was "
+            "expected (bright columns of two sublattices that stand apart). Look at the columns before the map."
+        )
+    if len(cells.flags) and np.mean(has(cells.flags, Flag.AMBIGUOUS_SUBLATTICE)) > 0.5:
+        yield (
+            "The intensities do not tell A from B: the labels, and with them the sign of every displacement, may be "
+            "exchanged; or only one sublattice is visible, and the cells are not unit cells."
+        )
+    if settings.fit == "gaussian":
+        yield (
+            "Columns were fitted with plain Gaussians. Where columns have tails, displacements come out too long, and "
+            "the gain check cannot see that: it draws Gaussians too."
+        )
     if calibration.lattice_pm is not None and calibration.source != "lattice":
         yield "lattice_pm was given, but no cell was found to measure the lattice on, so it was not used."
     if calibration.source == "none":
@@ -178,7 +219,7 @@ def notes(
             "depend on the background, which nobody knows. Directions are safe, lengths are not."
         )
     size_pm = None if used is None else calibration.measured_lattice_px * used
-    if size_pm is not None and calibration.source != "lattice" and not _usual(size_pm):
+    if size_pm is not None and not _usual(size_pm):
         yield (
             f"The cell measures {size_pm:.0f} pm, where perovskites seen along [100] measure 370 to 430 pm (halides "
             "550 to 640): either the pixel size is wrong, or this is another projection, or the columns found are not "

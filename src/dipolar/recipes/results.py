@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import math
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import OutputError
-from dipolar.core.flags import POSITION_FLAGS, Flag, has
-from dipolar.core.nouns import Measurement, take
-from dipolar.core.units import magnitude
-from dipolar.io import result_folder, save, write_cells_csv, write_columns_csv, write_run_json
+from dipolar.core.nouns import Measurement
+from dipolar.io import result_folder, save, sha256_of, write_cells_csv, write_columns_csv, write_run_json
 from dipolar.io.folder import check_target
 from dipolar.report import render_figures, write_figures, write_report
 
 
-def check_out(out: str | Path) -> Path:
+def check_out(out: str | Path, *, source: Path | None = None) -> Path:
     """Return the folder a result shall go to, if it can; so that a long run does not fail on its last line.
 
     Raises
     ------
     OutputError
-        If something that is not a result of dipolar has that name, or the folder above cannot be written to.
+        If something that is not a result of dipolar has that name, or the result of another image than `source`, or
+        the folder above cannot be written to.
     """
     out = Path(out)
     check_target(out)
+    if source is not None:
+        _check_same_image(out, source)
     above = next(parent for parent in out.absolute().parents if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=above):
@@ -42,6 +41,23 @@ def check_out(out: str | Path) -> Path:
             do="choose another place with --out, or check permissions and free space",
         ) from error
     return out
+
+
+def _check_same_image(out: Path, source: Path) -> None:
+    """Keep the result of another image: replacing it would lose it without a word."""
+    record = out / "run.json"
+    if not record.is_file() or not source.is_file():
+        return
+    try:
+        inputs = json.loads(record.read_text(encoding="utf-8"))["inputs"]
+    except (OSError, ValueError, KeyError):
+        return
+    if sha256_of(source) not in inputs.values():
+        raise OutputError(
+            "only a result of the same image is replaced.",
+            got=f"{out}, which holds the result of {', '.join(inputs)} (another content, or changed since)",
+            do=f"choose another folder: --out {out.with_name(out.stem + '-2.dipolar')}",
+        )
 
 
 def write_result(
@@ -130,13 +146,15 @@ def overview(measurement: Measurement) -> dict[str, Any]:
 
 def headline(measurement: Measurement) -> list[str]:
     """Return what was found, in at most six lines."""
-    cells = measurement.cells
+    cells, known = measurement.cells, measurement.summary
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
-    lines = [f"{len(measurement.columns.flags)} columns, {len(cells.flags)} cells in {measurement.image.name}"]
-    trusted = take(cells, ~has(cells.flags, POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL))
-    if len(trusted.flags):
-        length = scale * float(np.nanmedian(magnitude(trusted.displacement_px)))
-        sigma = scale * typical_sigma(trusted.covariance_px2)
+    usable = len(cells.flags) - int(known["cells_flagged"] or 0)
+    lines = [
+        f"{len(measurement.columns.flags)} columns, {len(cells.flags)} cells, {usable} of them without flags, "
+        f"in {measurement.image.name}"
+    ]
+    length, sigma = known[f"displacement_median_{unit}"], known[f"displacement_sigma_median_{unit}"]
+    if length is not None and sigma is not None:
         lines.append(f"polar displacement: median {length:.3g} {unit}, sigma {sigma:.2g} {unit} per component")
     lines.append(_calibration(measurement))
     if measurement.reference is not None:
@@ -148,13 +166,6 @@ def headline(measurement: Measurement) -> list[str]:
         (gain_y, gain_x), (sigma_y, sigma_x) = check.gain, check.gain_sigma
         lines.append(f"gain on this image: dy {gain_y:.3f} ± {sigma_y:.3f}, dx {gain_x:.3f} ± {sigma_x:.3f}")
     return lines
-
-
-def typical_sigma(covariance_px2: np.ndarray) -> float:
-    """Return the median sigma per component, in px; nan where none is known."""
-    variance = np.einsum("nii->ni", covariance_px2)
-    known = variance[np.isfinite(variance)]
-    return math.sqrt(float(np.median(known))) if len(known) else math.nan
 
 
 def _calibration(measurement: Measurement) -> str:

@@ -35,10 +35,15 @@ class MeasureSettings(Settings):
     """Settings of ``dipolar image measure``."""
 
     pixel_size_pm: LengthPm | None = Field(
-        None, description="Edge of a pixel in pm, instead of what the file says. A unit may follow: 0.0156nm."
+        None,
+        ge=0.1,
+        le=1000,
+        description="Edge of a pixel in pm, instead of what the file says. A unit may follow: 0.0156nm.",
     )
     lattice_pm: LengthPm | None = Field(
         None,
+        ge=100,
+        le=5000,
         description="Known lattice parameter in pm, of the reference region where one is given: the pixel size is "
         "then calibrated on the measured lattice, whatever the file says.",
     )

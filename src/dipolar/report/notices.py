@@ -22,8 +22,8 @@ def notices(measurement: Measurement) -> list[str]:
         _empty(measurement),
         () if "pixel size" in told else _calibration(measurement),
         () if "reference region" in told else _reference(measurement),
-        _cells(measurement),
-        _gain(measurement),
+        () if "unit cells are flagged" in told else _cells(measurement),
+        () if "gain check found" in told else _gain(measurement),
     )
     return [*recorded, *(words for part in parts for words in part)]
 

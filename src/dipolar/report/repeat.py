@@ -32,7 +32,7 @@ def repeat_lines(measurement: Measurement) -> Repeat:
     ``dipolar.measure_image``. Defaults are spelled out too, as they may change from version to version.
     """
     settings = {key: value for key, value in measurement.record.settings.items() if value is not None}
-    name = measurement.image.name or next(iter(measurement.record.inputs), "IMAGE")
+    name = next(iter(measurement.record.inputs), measurement.image.name or "IMAGE")
     words = ["dipolar", "image", "measure", shlex.quote(name)]
     for key, value in settings.items():
         if not isinstance(value, Mapping):
