@@ -159,8 +159,8 @@ def test_repeat_lines(measured: Measurement) -> None:
     compile(repeat.python, "repeat", "exec")
     assert repeat.toml == ""
     settings = {"reference": "0:9,0:9", "trust_pickle": False, "locate": {"radius_px": 3.5, "names": ("a", 'b"\\')}}
-    named = replace(measured, image=replace(measured.image, name="my film; rm.tif"))
-    other = repeat_lines(replace(named, record=replace(measured.record, settings=settings)))
+    inputs = {"my film; rm.tif": "0" * 64}
+    other = repeat_lines(replace(measured, record=replace(measured.record, settings=settings, inputs=inputs)))
     assert other.command == (
         "dipolar image measure 'my film; rm.tif' --reference 0:9,0:9 --no-trust-pickle --settings run.toml"
     )

@@ -11,11 +11,10 @@ from dipolar.recipes.parse import MATERIALS, parse_region
 from dipolar.recipes.settings import MeasureSettings, SimulateSettings, build, change, read_toml, to_toml
 
 regions = st.tuples(st.integers(0, 999), st.integers(1000, 2000), st.integers(0, 999), st.integers(1000, 2000))
-positive = st.floats(1e-3, 1e6)
 measure_settings = st.builds(
     MeasureSettings,
-    pixel_size_pm=st.none() | positive,
-    lattice_pm=st.none() | positive,
+    pixel_size_pm=st.none() | st.floats(0.1, 1000.0),
+    lattice_pm=st.none() | st.floats(100.0, 5000.0),
     basis=st.sampled_from("AB"),
     reference=st.none() | regions.map(lambda r: f"{r[0]}:{r[1]},{r[2]}:{r[3]}"),
     fit=st.sampled_from(("profile", "gaussian")),

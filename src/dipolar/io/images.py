@@ -118,19 +118,21 @@ def check_image(image: Image) -> None:
     if data.ndim != 2 or min(data.shape) < MIN_EDGE:
         raise ImageError(
             f"an image needs at least {MIN_EDGE} × {MIN_EDGE} pixels for a lattice to show",
-            got=f"{image.name}: {describe(data.shape)}",
+            got=f"{image.name or 'the image'}: {describe(data.shape)}",
             do="check that this is the image and not its thumbnail or a table",
         )
     valid = np.isfinite(data)
     if not valid.any():
         raise ImageError(
-            "an image needs valid pixels", got=f"{image.name}: every pixel is nan", do="export the image again"
+            "an image needs valid pixels",
+            got=f"{image.name or 'the image'}: every pixel is nan",
+            do="export the image again",
         )
     low, high = float(np.min(data, where=valid, initial=np.inf)), float(np.max(data, where=valid, initial=-np.inf))
     if low == high:
         raise ImageError(
             "an image needs contrast",
-            got=f"{image.name}: every pixel is {low:g}",
+            got=f"{image.name or 'the image'}: every pixel is {low:g}",
             do="check that the right detector or frame was chosen (--select)",
         )
 

@@ -17,7 +17,7 @@ from dipolar.locate.lattice import find_steps
 from dipolar.locate.learn import correlation, learn_noise, learn_row_shifts, usable_for_noise
 from dipolar.locate.noise import RowShifts
 from dipolar.locate.peaks import check_contrast, column_scales, find_maxima
-from dipolar.locate.rough import Draft, first_columns
+from dipolar.locate.rough import Draft, first_columns, settled
 from dipolar.locate.sublattice import assign_sublattices
 from dipolar.locate.work import Examined, Work, examine
 
@@ -76,7 +76,7 @@ def locate_columns(
     progress("finding the lattice", 1.0)
     draft = first_columns(data, blurred, found, step_px=step_px, choice=fit, bright=bright)
     full_fit(draft.work, progress=progress)
-    return _finish(image, draft, bright)
+    return _finish(image, settled(draft), bright)
 
 
 def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:

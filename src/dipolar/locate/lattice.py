@@ -142,7 +142,7 @@ def _summit(array: Float[np.ndarray, "y x"], y: int, x: int) -> tuple[float, flo
 
 
 def _best_pair(
-    correlation: Float[np.ndarray, "y x"],
+    correlation: Float[np.ndarray, "lag_y lag_x"],
     peaks: Float[np.ndarray, "peak 2"],
     data: Float32[np.ndarray, "y x"],
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:

@@ -16,6 +16,8 @@ MAX_PATCHES = 6
 PATCH_STEPS = 9.0
 """Edge of a patch in A-B distances, where that makes no more than `MAX_PATCH_PX` pixels."""
 MAX_PATCH_PX = 40_000
+FULL = 0.95
+"""Largest distance to a column, in A-B distances, inside a patch: 0.71 between four columns, more in vacuum."""
 FIRM = 0.003
 """How far, in amplitudes, a background may stray from its surroundings while the profile is learned."""
 
@@ -94,9 +96,7 @@ def _spread_news(
     work.theta[rows[inner]] = local.theta[inner]
 
 
-def _hold_background(
-    work: Work, members: list[Int64[np.ndarray, " member"]], levels: Float[np.ndarray, " patch"]
-) -> None:
+def _hold_background(work: Work, members: list[Int64[np.ndarray, " _"]], levels: Float[np.ndarray, " patch"]) -> None:
     """Hold the background of the next pass to what the patches found between the columns.
 
     A wrong profile casts its tails into the free background of every window; held, the background makes amplitude and
@@ -129,10 +129,18 @@ def _patches(work: Work, reach: float) -> list[tuple[int, int, int, int]]:
     centres = work.theta[spread(np.flatnonzero(good & inside), 60), :2]
     if not len(centres):
         centres = 0.5 * (low + high)[None, :]
-    counts = np.array([len(n) for n in cKDTree(work.theta[good, :2]).query_ball_point(centres, 0.5 * edge, p=np.inf)])
-    full = spread(np.flatnonzero(counts >= 0.9 * counts.max()), MAX_PATCHES)
+    tree = cKDTree(work.theta[:, :2])
+    dense = np.array([_farthest(tree, centre, float(edge)) for centre in centres])
+    full = spread(np.flatnonzero(dense < FULL * work.step_px), MAX_PATCHES)
     corners = np.clip(np.rint(centres[full] - 0.5 * edge), 0, shape - edge).astype(int)
     return [(int(y), int(y) + edge, int(x), int(x) + edge) for y, x in corners]
+
+
+def _farthest(tree: cKDTree, centre: Float[np.ndarray, "2"], edge: float) -> float:
+    """Return how far the emptiest place of a box is from the nearest column."""
+    ticks = np.linspace(-0.5, 0.5, 13) * edge
+    places = centre + np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+    return float(np.max(tree.query(places)[0]))
 
 
 def _finite_share(work: Work, box: tuple[int, int, int, int]) -> float:

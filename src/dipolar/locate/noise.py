@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 LAGS = 3
+WILDEST = 40.0
+"""Squared shift of a row, over the median, beyond which something else moved it; chance: 24 once in 1000 rows."""
 LEAST_VARIANCE_SHARE = 1e-4
 
 
@@ -113,7 +115,10 @@ def row_shifts(
         shift[known, axis] = pull[axis, known] / d[known]
         kept = np.sum((band[axis, known] / d[known, None]) ** 2, axis=1)
         noise = band[axis, known, band.shape[2] // 2] / d[known] ** 2
-        answer = float(np.sum(shift[known, axis] ** 2 - noise)) / float(np.sum(kept))
+        square = shift[known, axis] ** 2
+        usual = square <= WILDEST * np.median(square)  # a surface or an interface is not jitter
+        square, kept, noise = square[usual], kept[usual], noise[usual]
+        answer = float(np.sum(square - noise)) / float(np.sum(kept))
         spread = float(np.sqrt(2.0 * np.sum((noise + max(answer, 0.0) * kept) ** 2))) / float(np.sum(kept))
         if answer > 3.0 * spread:
             jitter[axis], error[axis] = float(np.sqrt(answer)), spread / (2.0 * float(np.sqrt(answer)))

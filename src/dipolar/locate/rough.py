@@ -141,7 +141,7 @@ def _credible(draft: Draft, suspects: Bool[np.ndarray, " column"]) -> Bool[np.nd
     work, predicted = draft.work, draft.predicted
     amplitude, place = work.theta[:, AMPLITUDE], work.theta[:, :2]
     limit = np.array(work.image.shape) - 0.5
-    keep = np.all((place > -0.5) & (place < limit), axis=1)
+    keep = _on_valid_pixels(work)
     keep &= np.linalg.norm(place - draft.found.points_px, axis=1) < 0.3 * work.step_px
     rim = np.any((place < work.radius.max()) | (place > limit - work.radius.max()), axis=1)
     doubtful = np.flatnonzero(suspects & keep & (rim | predicted | ~_sure(work)))
@@ -152,9 +152,32 @@ def _credible(draft: Draft, suspects: Bool[np.ndarray, " column"]) -> Bool[np.nd
     needed = np.where(around >= SURROUNDED, KEEP_SURROUNDED, factor) * np.nan_to_num(sigma, nan=np.inf)
     seen = looked.pixels > LEAST_SEEN * (looked.pixels + looked.lost)
     keep[doubtful] &= (amplitude[doubtful] > needed) & seen
-    rows = np.flatnonzero(keep)
-    for one, other in cKDTree(place[rows]).query_pairs(CLOSEST * work.step_px):
-        worse = max(rows[one], rows[other], key=lambda k: (bool(predicted[k]), -amplitude[k]))
+    return _once(draft, keep)
+
+
+def settled(draft: Draft) -> Draft:
+    """Drop columns that the final fit moved off the image, off its valid pixels or onto another column."""
+    keep = _once(draft, _on_valid_pixels(draft.work))
+    if keep.all():
+        return draft
+    work = select(draft.work, keep)
+    return Draft(found=restrict(draft.found, keep, work.theta[:, :2]), predicted=draft.predicted[keep], work=work)
+
+
+def _on_valid_pixels(work: Work) -> Bool[np.ndarray, " column"]:
+    """Return which centres lie on a measured pixel."""
+    at = np.rint(work.theta[:, :2])
+    inside = np.all((at >= 0) & (at < work.image.shape), axis=1)
+    pixels = np.where(inside[:, None], at, 0).astype(int)
+    return inside & np.isfinite(work.image[pixels[:, 0], pixels[:, 1]])
+
+
+def _once(draft: Draft, keep: Bool[np.ndarray, " column"]) -> Bool[np.ndarray, " column"]:
+    """Of two columns too close to be two, keep the one found as a maximum, or else the brighter one."""
+    keep, rows = keep.copy(), np.flatnonzero(keep)
+    amplitude = draft.work.theta[:, AMPLITUDE]
+    for one, other in cKDTree(draft.work.theta[rows, :2]).query_pairs(CLOSEST * draft.work.step_px):
+        worse = max(rows[one], rows[other], key=lambda k: (bool(draft.predicted[k]), -amplitude[k]))
         keep[worse] = False
     return keep
 

@@ -128,7 +128,9 @@ def _plain(image: Image) -> Image:
             "the pixels of an image must be numbers.", got=f"an array of {data.dtype}", do="use data.astype(np.float32)"
         )
     ceiling = float(np.iinfo(data.dtype).max) if image.ceiling is None and data.dtype.kind in "iu" else image.ceiling
-    return replace(image, data=np.ascontiguousarray(data, dtype=np.float32), ceiling=ceiling)
+    pixels = np.ascontiguousarray(data, dtype=np.float32)
+    pixels = pixels if np.isfinite(pixels).all() else np.where(np.isfinite(pixels), pixels, np.float32(np.nan))
+    return replace(image, data=pixels, ceiling=ceiling)
 
 
 def calibrate(cells: Cells, settings: MeasureSettings, image: Image) -> Calibration:
