@@ -113,7 +113,9 @@ def test_stdout_is_a_few_lines_and_the_report(film, tmp_path, capsys, monkeypatc
     assert lines[-1] == "film.dipolar/report.html"
     assert (tmp_path / lines[-1]).is_file()
     assert len(lines) <= 7
-    assert shown.err == ""
+    # what limits the result is said beside it, not only in the report
+    assert all(line.startswith("note: ") for line in shown.err.splitlines())
+    assert "reference region" in shown.err
 
 
 def test_json_is_one_object_alone(film, tmp_path, capsys):

@@ -13,8 +13,8 @@ LEARNING_ROUNDS = (8, 8)
 """Rounds of learning the profile before the first passes; the second time with columns that know the first tails."""
 
 
-NEWTON = 0.25
-"""A step that gains less chi² than this, half a standard error, is taken unseen: it leaves a hundred times less."""
+NEWTON = 0.05
+"""A step that gains less chi² than this, a fifth of a standard error, is taken unseen: it leaves far less."""
 MOST_EXTRA_PASSES = 12
 SETTLED = 0.001
 """Passes end when hardly a column moves further than this, in A-B distances (0.3 pm in a perovskite)."""

@@ -115,13 +115,13 @@ class _Map:
         base = np.column_stack([np.ones(len(points)), points - self.middle])
         near = np.abs(values - np.median(values)) <= 3.0 * np.percentile(np.abs(values - np.median(values)), 75)
         self.plane = np.linalg.lstsq(base[near], values[near], rcond=None)[0]
-        left = values - base @ self.plane
+        points, left = points[near], (values - base @ self.plane)[near]
         self.spacing = MAP_GRID * work.step_px
         self.shape = tuple(int(np.ceil(n / self.spacing)) + 1 for n in work.image.shape)
         index = np.clip(np.rint(points / self.spacing).astype(int), 0, np.array(self.shape) - 1)
         flat, size = np.ravel_multi_index(tuple(index.T), self.shape), self.shape[0] * self.shape[1]
         clipped = np.clip(left, *np.percentile(left, [2, 98]))
-        sums = (np.bincount(flat, weights=w, minlength=size).reshape(self.shape) for w in (np.ones(len(rows)), clipped))
+        sums = (np.bincount(flat, weights=w, minlength=size).reshape(self.shape) for w in (np.ones(len(left)), clipped))
         count, total = (scipy.ndimage.gaussian_filter(v, 1.5, mode="constant", truncate=3.0) for v in sums)
         self.grid = np.divide(total, count, out=np.zeros(self.shape), where=count > 0.02 * count.max())
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from dipolar.core.errors import DataError
 from dipolar.core.flags import POSITION_FLAGS, Flag, has
-from dipolar.core.nouns import Cells, Reference
+from dipolar.core.nouns import Cells, Columns, Reference
 
 Region = tuple[int, int, int, int]
 """(y0, y1, x0, x1) in px, half open."""
@@ -40,11 +40,21 @@ def lattice_size_px(cells: Cells, *, region: Region | None = None) -> tuple[floa
     return middle, 1.2533 * TO_SIGMA * float(np.median(np.abs(size - middle))) / float(np.sqrt(len(size)))
 
 
-def reference_offset(cells: Cells, region: Region) -> Reference:
+def reference_offset(cells: Cells, columns: Columns, region: Region) -> Reference:
     """Return the mean displacement of the cells in a region, which centrosymmetric material should have as zero.
 
     Mistilt and scan distortion move the sublattices rigidly by some pm; measured in the substrate, this offset can be
-    taken off the film. The mean is weighted by 1/sigma², its standard error is that of the scatter found.
+    taken off the film. The mean is weighted by 1/sigma². Its standard error is propagated from the columns, which cells
+    share as they share scan rows, and is never below that of the scatter of independent cells.
+
+    Parameters
+    ----------
+    cells
+        Measured cells.
+    columns
+        The columns they were built from.
+    region
+        Where the displacement should be zero.
 
     Raises
     ------
@@ -72,7 +82,9 @@ def reference_offset(cells: Cells, region: Region) -> Reference:
     weight = np.where(weight.sum(axis=0) > 0, weight, 1.0)
     mean = np.sum(weight * values, axis=0) / weight.sum(axis=0)
     count = len(values)
-    sigma = _standard_error(cells, rows, values - mean, weight) if count > 1 else np.sqrt(variance[0])
+    share = weight / weight.sum(axis=0)
+    scatter = np.sqrt(np.sum((share * (values - mean)) ** 2, axis=0))
+    sigma = np.maximum(scatter, _propagated(cells, columns, rows, share))
     return Reference(
         region_px=region,
         cells=int(count),
@@ -81,26 +93,31 @@ def reference_offset(cells: Cells, region: Region) -> Reference:
     )
 
 
-def _standard_error(
-    cells: Cells, rows: Bool[np.ndarray, " cell"], off: Float[np.ndarray, "used 2"], weight: Float[np.ndarray, "used 2"]
+def _propagated(
+    cells: Cells, columns: Columns, rows: Bool[np.ndarray, " cell"], share: Float[np.ndarray, "used 2"]
 ) -> Float[np.ndarray, "2"]:
-    """Return the standard error of a weighted mean over cells that share columns and scan rows with their neighbours.
+    """Return the standard error of a weighted mean of displacements from the columns' own errors and the row jitter.
 
-    Cells are summed in bands one cell high; what neighbouring bands have in common enters through the covariance
-    of bands up to two apart (W. K. Newey, K. D. West, Econometrica 55, 703 (1987)). Never below that of independent
-    cells.
+    The mean is a sum over columns; each counts with the weights of all cells that it belongs to. A scan row moves the
+    columns in it by their shares, Gaussians of width `row_reach_px`, all at once.
     """
-    height = float(np.median(np.abs(cells.b_px[rows, 0]) + np.abs(cells.a_px[rows, 0])))
-    y = cells.positions_px[rows, 0]
-    band = ((y - y.min()) / max(height, 1.0)).astype(int)
-    share = weight / weight.sum(axis=0)
-    alone = np.sum((share * off) ** 2, axis=0)
-    sums = np.column_stack([np.bincount(band, weights=(share * off)[:, k]) for k in (0, 1)])
-    together = np.sum(sums**2, axis=0)
-    for lag in (1, 2):
-        if len(sums) > lag:
-            together = together + 2.0 * (1.0 - lag / 3.0) * np.sum(sums[lag:] * sums[:-lag], axis=0)
-    return np.sqrt(np.maximum(alone, together))
+    variance = np.zeros(2)
+    y = columns.positions_px[:, 0]
+    lines = np.arange(int(np.floor(y.min())) - 12, int(np.ceil(y.max())) + 13)
+    jitter = np.array(columns.noise.row_jitter_px)
+    for axis in (0, 1):
+        total = np.bincount(cells.center[rows], weights=share[:, axis], minlength=len(y))
+        for corner in range(4):
+            total -= np.bincount(cells.corners[rows, corner], weights=0.25 * share[:, axis], minlength=len(y))
+        used = np.flatnonzero(total)
+        reach = columns.row_reach_px[used, axis]
+        shared = jitter[axis] ** 2 / (2.0 * np.sqrt(np.pi) * reach)
+        own = np.maximum(columns.covariance_px2[used, axis, axis] - np.nan_to_num(shared), 0.0)
+        variance[axis] = np.sum(total[used] ** 2 * own)
+        if jitter[axis] > 0:
+            pull = np.exp(-0.5 * ((lines[:, None] - y[used]) / reach) ** 2) / (np.sqrt(2.0 * np.pi) * reach)
+            variance[axis] += jitter[axis] ** 2 * np.sum((pull @ total[used]) ** 2)
+    return np.sqrt(variance)
 
 
 def subtract_reference(cells: Cells, reference: Reference) -> Cells:

@@ -73,7 +73,7 @@ def measure_image(
     with clock("measuring strain"):
         reference = None
         if settings.region_px is not None:
-            reference = reference_offset(cells, settings.region_px)
+            reference = reference_offset(cells, columns, settings.region_px)
             cells = subtract_reference(cells, reference)
         fields = strain(cells, region=settings.region_px)
     check = None
