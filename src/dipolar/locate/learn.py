@@ -146,8 +146,11 @@ def usable_for_noise(work: Work) -> Int64[np.ndarray, " column"]:
     """Return at most `MAX_FOR_NOISE` well-behaved columns with complete windows, spread over the image."""
     rows = spread(np.flatnonzero(work.converged & (work.theta[:, AMPLITUDE] > 0)), MAX_FOR_NOISE)
     found = examine(work, rows)
-    fine = (found.chi2 < 2.5 * np.nanmedian(found.chi2)) & (found.lost == 0) if len(rows) else np.zeros(0, dtype=bool)
-    return rows[fine]
+    if not len(rows):
+        return rows
+    # four standard deviations of chi²; correlated noise has fewer independent pixels
+    limit = 1.0 + 4.0 * np.sqrt(2.0 * work.correlation / max(float(np.median(found.pixels)), 1.0))
+    return rows[(found.chi2 < limit * np.nanmedian(found.chi2)) & (found.lost == 0)]
 
 
 def learn_noise(work: Work, *, shift_px: Float[np.ndarray, "row 2"] | None = None) -> None:

@@ -16,8 +16,8 @@ MAX_PATCHES = 6
 PATCH_STEPS = 9.0
 """Edge of a patch in A-B distances, where that makes no more than `MAX_PATCH_PX` pixels."""
 MAX_PATCH_PX = 40_000
-FULL = 0.95
-"""Largest distance to a column, in A-B distances, inside a patch: 0.71 between four columns, more in vacuum."""
+FULL = 0.8
+"""Largest distance to a column, in A-B distances, inside a patch: 0.71 between four columns, more beyond a surface."""
 FIRM = 0.003
 """How far, in amplitudes, a background may stray from its surroundings while the profile is learned."""
 
@@ -129,18 +129,21 @@ def _patches(work: Work, reach: float) -> list[tuple[int, int, int, int]]:
     centres = work.theta[spread(np.flatnonzero(good & inside), 60), :2]
     if not len(centres):
         centres = 0.5 * (low + high)[None, :]
-    tree = cKDTree(work.theta[:, :2])
-    dense = np.array([_farthest(tree, centre, float(edge)) for centre in centres])
+    tree, wide = cKDTree(work.theta[:, :2]), edge + 2.0 * work.step_px
+    dense = np.array([_farthest(tree, np.clip(_places(centre, wide), 0, shape - 1)) for centre in centres])
     full = spread(np.flatnonzero(dense < FULL * work.step_px), MAX_PATCHES)
     corners = np.clip(np.rint(centres[full] - 0.5 * edge), 0, shape - edge).astype(int)
     return [(int(y), int(y) + edge, int(x), int(x) + edge) for y, x in corners]
 
 
-def _farthest(tree: cKDTree, centre: Float[np.ndarray, "2"], edge: float) -> float:
-    """Return how far the emptiest place of a box is from the nearest column."""
-    ticks = np.linspace(-0.5, 0.5, 13) * edge
-    places = centre + np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
-    return float(np.max(tree.query(places)[0]))
+def _places(centre: Float[np.ndarray, "2"], edge: float) -> Float[np.ndarray, "place 2"]:
+    ticks = np.linspace(-0.5, 0.5, 15) * edge
+    return centre + np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _farthest(tree: cKDTree, places_px: Float[np.ndarray, "place 2"]) -> float:
+    """Return how far the emptiest of some places is from the nearest column: beyond a surface the background falls."""
+    return float(np.max(tree.query(places_px)[0]))
 
 
 def _finite_share(work: Work, box: tuple[int, int, int, int]) -> float:
