@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import films
-from dipolar.core.flags import Flag, has
-from dipolar.core.flags import POSITION_FLAGS, has
+from dipolar.core.flags import POSITION_FLAGS, Flag, has
 from dipolar.core.nouns import Columns, Image
 from dipolar.locate import locate_columns
 from dipolar.measure import build_cells

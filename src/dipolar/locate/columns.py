@@ -14,7 +14,7 @@ from dipolar.locate.fit import SETTLED, full_fit
 from dipolar.locate.index import index_points
 from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.lattice import find_steps
-from dipolar.locate.learn import correlation, learn_noise, learn_row_shifts, usable_for_noise
+from dipolar.locate.learn import learn_noise, learn_row_shifts
 from dipolar.locate.noise import RowShifts
 from dipolar.locate.peaks import check_contrast, column_scales, find_maxima
 from dipolar.locate.rough import Draft, first_columns, settled
@@ -84,13 +84,13 @@ def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:
     work, found, theta = draft.work, draft.found, draft.work.theta
     learn_noise(work)
     rows = learn_row_shifts(work)
-    shift = rows.shift_px if max(rows.jitter_px) > 0 else np.zeros_like(rows.shift_px)
-    if max(rows.jitter_px) > 0:
+    shift = rows.shift_px if max(rows.jitter_px) > 0 else None
+    if shift is not None:
         learn_noise(work, shift_px=shift)
         rows = learn_row_shifts(work)
     ceiling = np.inf if image.ceiling is None else image.ceiling
     final = examine(work, np.arange(len(theta)), ceiling=ceiling, shift_px=shift)
-    factors = correlation(work, shift, usable_for_noise(work))
+    factors = work.factors
     covariance, lost = _covariance(work, final, factors, rows)
     sublattice, unsure = assign_sublattices(found.index, found.grain, found.links, theta[:, AMPLITUDE], bright=bright)
     major, minor, angle = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])

@@ -12,10 +12,10 @@ from dipolar.locate.noise import RowShifts, correlation_factors, fit_variance, r
 from dipolar.locate.work import Work, arguments, examine, spread
 
 BINS = 12
-MAX_FOR_NOISE = 2500
-MAX_FOR_SHAPES = 1000
-MAX_FOR_ROWS = 12_000
-MAX_FOR_CORRELATION = 400
+MAX_FOR_NOISE = 1500
+MAX_FOR_SHAPES = 500
+MAX_FOR_ROWS = 8_000
+MAX_FOR_CORRELATION = 250
 STRIPS = 4
 """Independent sums over columns, so that threads do not meet."""
 MAP_GRID = 6.0
@@ -162,7 +162,7 @@ def learn_noise(work: Work, *, shift_px: Float[np.ndarray, "row 2"] | None = Non
     shift_px = np.zeros((work.image.shape[0], 2)) if shift_px is None else shift_px
     residuals.bin_residuals(*arguments(work, rows), shift_px, level, square)
     work.variance = fit_variance(level, square)
-    work.correlation = max(1.0, *correlation(work, shift_px, rows))
+    work.factors = correlation(work, shift_px, rows)
 
 
 def learn_row_shifts(work: Work) -> RowShifts:

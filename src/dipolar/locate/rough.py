@@ -28,6 +28,8 @@ SURE = 25.0
 """From this many times the counting noise under its peak on, a column needs no closer look."""
 LEAST_SEEN = 0.4
 """Least share of the window inside the image: a column centred on the rim shows half of itself."""
+FEW_SITES = 5e-4
+"""New sites, as a share of the columns, that are not worth another round: some corners of a large image."""
 CLOSEST = 0.45
 """Two columns cannot be closer than this, in A-B distances."""
 
@@ -79,7 +81,7 @@ def first_columns(
     more = missing_sites(draft.found, shape=data.shape, margin_px=1.0)
     if len(more) and len(sites):
         more = more[cKDTree(sites).query(more)[0] > 0.3 * step_px]
-    if len(more):
+    if len(more) > FEW_SITES * len(draft.predicted):
         draft = _extend(draft, blurred, more, bright)
     kind, _ = assign_sublattices(
         draft.found.index, draft.found.grain, draft.found.links, draft.work.theta[:, AMPLITUDE], bright=bright
@@ -122,7 +124,7 @@ def _extend(
         strengths=old.strengths,
         firmness=old.firmness,
         variance=old.variance,
-        correlation=old.correlation,
+        factors=old.factors,
         ground=work.valley.copy(),
     )
     work.theta[new, PYY:] = old.typical[kind[new]]

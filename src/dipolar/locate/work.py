@@ -35,7 +35,7 @@ class Work:
     variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
     shapes: Float[np.ndarray, "column 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     typical: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
-    correlation: float = 1.0
+    factors: tuple[float, float] = (1.0, 1.0)
     strengths: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     firmness: Float[np.ndarray, " kind"] = field(default_factory=lambda: np.zeros(2))
     converged: Bool[np.ndarray, " column"] = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -53,6 +53,11 @@ class Work:
         """Return the typical core width of a kind, in px."""
         shape = self.typical[kind]
         return float((shape[0] * shape[2] - shape[1] ** 2) ** -0.25)
+
+    @property
+    def correlation(self) -> float:
+        """How many times fewer independent pixels there are than pixels; at least 1."""
+        return max(1.0, *self.factors)
 
     def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return tables, slopes and scale of the profiles, as the kernels take them."""
