@@ -19,6 +19,8 @@ NEAR = 16
 """Points looked at around each one: eight of them are its neighbours, the rest may be noise."""
 FEWEST_LINKS = 3  # the corner column of a crystal has three
 SMALLEST_GRAIN = 12
+FEWEST_BONDS = 3.3
+"""Least mean number of links in a crystal: 8 inside, 4 where only one sublattice shows as maxima, less at its rim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -214,7 +216,7 @@ def _subset(
     _, label = connected_components(graph, directed=False)
     members = np.bincount(label[keep], minlength=label.max(initial=-1) + 1)
     bonds = np.bincount(label, weights=np.count_nonzero(links >= 0, axis=1), minlength=len(members))
-    good = (members >= SMALLEST_GRAIN) & (bonds >= 4.5 * np.maximum(members, 1))
+    good = (members >= SMALLEST_GRAIN) & (bonds >= FEWEST_BONDS * members)
     keep = keep & good[label] if len(members) else keep
     ranks = np.argsort(np.argsort(-np.where(good, members, 0), kind="stable"), kind="stable")
     index = _indices(graph, order, label, keep, points_px)

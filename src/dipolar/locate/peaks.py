@@ -30,20 +30,12 @@ def column_scales(
         Distance from a column to its nearest neighbour.
     """
 
+    def blur(sigma: float) -> Float32[np.ndarray, "y x"]:
+        return scipy.ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
+
     with ThreadPoolExecutor(2) as pool:  # SciPy's filters use one core each
-        narrow = pool.submit(
-            scipy.ndimage.gaussian_filter, data, max(0.6, SMOOTH * step_px), mode="nearest", truncate=3.0
-        )
-        wide = pool.submit(_wide_blur, data, SURROUND * step_px)
-        column, lattice = narrow.result(), wide.result()
-    return column, np.subtract(column, lattice, out=lattice)
-
-
-def _wide_blur(data: Float32[np.ndarray, "y x"], sigma: float) -> Float32[np.ndarray, "y x"]:
-    """Return a Gaussian blur as two box filters, whose time does not grow with their width."""
-    width = max(1, round(float(np.sqrt(6.0 * sigma**2 + 1.0))))
-    once = scipy.ndimage.uniform_filter(data, width, mode="nearest")
-    return scipy.ndimage.uniform_filter(once, width, mode="nearest", output=once, origin=-1 if width % 2 == 0 else 0)
+        narrow, wide = pool.map(blur, (max(0.6, SMOOTH * step_px), SURROUND * step_px))
+    return narrow, np.subtract(narrow, wide, out=wide)
 
 
 def check_contrast(filtered: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]) -> None:
