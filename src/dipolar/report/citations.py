@@ -46,18 +46,6 @@ METHODS: tuple[Citation, ...] = (
         "doi": "10.1038/nmeth0510-338",
     },
     {
-        "key": "white1982",
-        "kind": "article",
-        "for": "sandwich covariance: sigma where the model is only nearly right",
-        "author": "White, Halbert",
-        "title": "Maximum likelihood estimation of misspecified models",
-        "journal": "Econometrica",
-        "year": "1982",
-        "volume": "50",
-        "pages": "1--25",
-        "doi": "10.2307/1912526",
-    },
-    {
         "key": "debacker2016",
         "kind": "article",
         "for": "model-based columns in STEM with overlapping neighbours",
