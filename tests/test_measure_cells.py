@@ -226,7 +226,7 @@ def test_the_reference_offset_is_the_mean_with_its_standard_error():
     count = np.bincount(np.concatenate([cells.center[inside], *cells.corners[inside].T]), minlength=len(columns.flags))
     weight = np.where(columns.sublattice == B, count, -count / 4.0) / inside.sum()
     error = 0.1 * np.sqrt(np.sum(weight**2))
-    np.testing.assert_allclose(reference.offset_sigma_px, error, rtol=0.15)
+    np.testing.assert_allclose(reference.offset_sigma_px, error, rtol=1e-6)
     assert (np.abs(np.array(reference.offset_px) - SHIFT) < 4 * np.array(reference.offset_sigma_px)).all()
     referred = subtract_reference(cells, reference)
     np.testing.assert_allclose(referred.displacement_px, cells.displacement_px - mean, atol=1e-9)

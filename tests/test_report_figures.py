@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
 import report_example as example
-from dipolar.core.flags import Flag
+from dipolar.core.flags import DOUBTFUL_CELL, Flag
 from dipolar.core.nouns import Measurement
 from dipolar.report import FIGURES, displacement_colours, displacement_map, full_radius, render_figures
 from dipolar.report.colour import UNKNOWN, ZERO, from_oklab, nice_ceiling, to_oklab, wheel
@@ -21,7 +21,6 @@ from dipolar.report.displacement import block_arrows
 from dipolar.report.ground import label_raster, quadrilaterals
 from dipolar.report.histogram import displacement_histogram
 from dipolar.report.panels import gamma_deg, lattice_quantities
-from dipolar.report.scene import SUSPECT
 from dipolar.report.sigma import sigmas
 from dipolar.report.style import encode
 
@@ -234,7 +233,7 @@ def test_the_map_says_what_it_is() -> None:
 
 def test_flagged_cells_are_grey_not_gone() -> None:
     measured = example.measurement((6, 6), flagged=0.3)
-    bad = (measured.cells.flags & np.uint32(SUSPECT)) != 0
+    bad = (measured.cells.flags & np.uint32(DOUBTFUL_CELL)) != 0
     assert 0 < bad.sum() < bad.size
     filled = displacement_map(measured).axes[0].collections[0].get_facecolors()[:, :3]
     assert len(filled) == bad.size

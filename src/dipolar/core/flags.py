@@ -48,6 +48,9 @@ POSITION_FLAGS = (
 )
 """The flags of a column after which its position should not be trusted blindly."""
 
+DOUBTFUL_CELL = POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL
+"""The flags after which a cell's geometry counts in no median and no map colour."""
+
 
 def has(flags: UInt32[np.ndarray, " row"], flag: Flag) -> Bool[np.ndarray, " row"]:
     """Return where any bit of `flag` is set, shape (row,)."""

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dipolar.core.errors import DataError
-from dipolar.core.flags import POSITION_FLAGS, Flag, has
+from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.nouns import Cells, Columns, Reference
 
 Region = tuple[int, int, int, int]
@@ -141,4 +141,4 @@ def inside(cells: Cells, region: Region | None) -> Bool[np.ndarray, " cell"]:
 
 def trusted(cells: Cells) -> Bool[np.ndarray, " cell"]:
     """Return which cells carry no flag that concerns their geometry."""
-    return ~has(cells.flags, POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL)
+    return ~has(cells.flags, DOUBTFUL_CELL)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
-from dipolar.core.flags import POSITION_FLAGS, Flag, has
+from dipolar.core.flags import DOUBTFUL_CELL, Flag, has
 from dipolar.core.nouns import Calibration, Cells, Columns, GainCheck, Image, Measurement, Record, Reference
 from dipolar.io import check_image, open_image, sha256_of
 from dipolar.locate import GaussianFit, SharedProfileFit, locate_columns
@@ -23,7 +23,6 @@ from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.settings import MeasureSettings, change
 
 SEED = 20250601
-DOUBTFUL = POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL
 
 
 def measure_image(
@@ -176,7 +175,7 @@ def notes(
     cells: Cells,
 ) -> Iterator[str]:
     """Yield the sentences that a reader of this result should know."""
-    flagged = int(np.count_nonzero(has(cells.flags, DOUBTFUL)))
+    flagged = int(np.count_nonzero(has(cells.flags, DOUBTFUL_CELL)))
     if flagged > 0.3 * len(cells.flags):
         yield (
             f"{flagged} of {len(cells.flags)} unit cells are flagged: the image is not, or only in part, what was "

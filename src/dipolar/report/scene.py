@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt32
 
-from dipolar.core.flags import POSITION_FLAGS, Flag, has
+from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.nouns import Cells, Measurement
 
-SUSPECT = POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL
 """Flags that concern the geometry of a row; the others (a guess, an odd shape, A and B by name) do not grey it."""
 
 
@@ -32,7 +31,7 @@ def unit_of(measurement: Measurement) -> Unit:
 
 def suspect(flags: UInt32[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
     """Return where a row's position should not be trusted blindly; such rows are greyed or marked in figures."""
-    return has(flags, SUSPECT)
+    return has(flags, DOUBTFUL_CELL)
 
 
 def trusted_cells(cells: Cells) -> Bool[np.ndarray, " cell"]:
