@@ -12,9 +12,9 @@ from dipolar.core.nouns import Basis, Columns, Image, Noise
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
 from dipolar.locate.fit import SETTLED, full_fit
 from dipolar.locate.index import index_points
-from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.lattice import find_steps
 from dipolar.locate.learn import learn_noise, learn_row_shifts
+from dipolar.locate.light import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.noise import RowShifts
 from dipolar.locate.peaks import check_contrast, column_scales, find_maxima
 from dipolar.locate.rough import Draft, first_columns, settled

@@ -6,10 +6,10 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Int64
 
-from dipolar.locate import kernels, residuals
-from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY, X, Y
+from dipolar.locate import residuals
+from dipolar.locate.light import AMPLITUDE, BACKGROUND, PXX, PYX, PYY, X, Y
 from dipolar.locate.noise import RowShifts, correlation_factors, fit_variance, row_shifts
-from dipolar.locate.work import Work, arguments, examine, spread
+from dipolar.locate.work import Work, examine, spread
 
 BINS = 12
 MAX_FOR_NOISE = 1500
@@ -159,8 +159,8 @@ def learn_noise(work: Work, *, shift_px: Float[np.ndarray, "row 2"] | None = Non
     if len(rows) < 5:
         return
     level, square = np.zeros((len(rows), BINS, 2)), np.zeros((len(rows), BINS))
-    shift_px = np.zeros((work.image.shape[0], 2)) if shift_px is None else shift_px
-    residuals.bin_residuals(*arguments(work, rows), shift_px, level, square)
+    shift_px = np.zeros((0, 2)) if shift_px is None else shift_px
+    residuals.bin_residuals(work.state(), rows, shift_px, level, square)
     work.variance = fit_variance(level, square)
     work.factors = correlation(work, shift_px, rows)
 
@@ -172,7 +172,7 @@ def learn_row_shifts(work: Work) -> RowShifts:
     height = work.image.shape[0]
     total, pull = np.zeros((STRIPS, 2, height)), np.zeros((STRIPS, 2, height))
     band = np.zeros((STRIPS, 2, height, 2 * side - 1))
-    residuals.row_statistics(*arguments(work, rows), total, pull, band)
+    residuals.row_statistics(work.state(), rows, total, pull, band)
     return row_shifts(total.sum(axis=0), pull.sum(axis=0), band.sum(axis=0))
 
 
@@ -187,7 +187,7 @@ def correlation(
             continue
         side = 2 * int(work.radius.max() + 0.5) + 1
         windows = np.full((len(chosen), side, side), np.nan)
-        residuals.residual_windows(*arguments(work, chosen), shift_px, windows)
+        residuals.residual_windows(work.state(), chosen, shift_px, windows)
         jacobian, inside = _typical_jacobian(work, kind, side)
         prior = np.array([0.0, 0.0, 0.0, work.firmness[kind], *(work.strengths[kind],) * 3])
         factors.append(correlation_factors(windows, jacobian, inside, prior))
@@ -206,10 +206,9 @@ def _typical_jacobian(
     inside = v**2 + u**2 <= work.radius[kind] ** 2
     a, b = v[inside].astype(float), u[inside].astype(float)
     q = shape[0] * a * a + 2 * shape[1] * a * b + shape[2] * b * b
-    at = q * work.profile.per_q[kind]
-    nodes = np.arange(kernels.TABLE + 1)
-    f = np.interp(at, nodes, work.profile.tables[kind], right=0.0)
-    d = np.interp(at, nodes, work.profile.slopes[kind], right=0.0) * work.profile.per_q[kind] * light[0]
+    weights, rates = work.profile.weights[kind], work.profile.rates[kind]
+    fading = np.exp(-np.outer(q, rates))
+    f, d = fading @ weights, -light[0] * fading @ (weights * rates)
     columns = np.empty((len(a), 7))
     columns[:, Y], columns[:, X] = -2 * d * (shape[0] * a + shape[1] * b), -2 * d * (shape[1] * a + shape[2] * b)
     columns[:, AMPLITUDE], columns[:, BACKGROUND] = f, 1.0

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64
 from scipy.spatial import cKDTree
 
-from dipolar.locate.kernels import AMPLITUDE, PXX, PYY, X, Y
 from dipolar.locate.learn import ground_scatter
+from dipolar.locate.light import AMPLITUDE, PXX, PYY, X, Y
 from dipolar.locate.patch import PLANE, patch_normals, without_plane
 from dipolar.locate.profile import solve_profile
 from dipolar.locate.work import Work, find_neighbours, one_pass, select, spread
@@ -53,8 +53,9 @@ def _solve(
     starts = np.concatenate([[0], np.cumsum([len(m) for m in members])])
     size = 2 * len(relative) + PLANE
     matrices, vectors = np.zeros((len(boxes), size, size)), np.zeros((len(boxes), size))
+    corners, edge = np.array([box[::2] for box in boxes]), boxes[0][1] - boxes[0][0]
     patch_normals(
-        work.image, work.theta, work.kind, relative, np.concatenate(members), starts, np.array(boxes), reach,
+        work.image, work.theta, work.kind, relative, np.concatenate(members), starts, corners, edge, reach,
         work.variance.as_tuple(), matrices, vectors,
     )  # fmt: skip
     hold = work.correlation * ground_scatter(work) ** -2
@@ -154,8 +155,7 @@ def _finite_share(work: Work, box: tuple[int, int, int, int]) -> float:
 def _members(
     theta: Float[np.ndarray, "column 7"], box: tuple[int, int, int, int], reach: float
 ) -> Int64[np.ndarray, " member"]:
-    """Return the columns whose light reaches into the box, sorted by y."""
+    """Return the columns whose light reaches into the box."""
     y0, y1, x0, x1 = box
     y, x = theta[:, Y], theta[:, X]
-    rows = np.flatnonzero((y > y0 - reach) & (y < y1 + reach) & (x > x0 - reach) & (x < x1 + reach))
-    return rows[np.argsort(y[rows])]
+    return np.flatnonzero((y > y0 - reach) & (y < y1 + reach) & (x > x0 - reach) & (x < x1 + reach))

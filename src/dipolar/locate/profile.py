@@ -13,8 +13,6 @@ import numpy as np
 import scipy.optimize
 from jaxtyping import Float
 
-from dipolar.locate.kernels import TABLE
-
 CUT_OFF = 3e-4
 """A profile ends where it has fallen to this share of its peak."""
 
@@ -25,38 +23,32 @@ FAINT = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
-    """Profiles of the two sublattices and their tables."""
+    """The profiles of the two sublattices."""
 
     components: Float[np.ndarray, "sublattice component 2"]
     """(weight, width relative to the core); weights add up to 1 and the curvature at the peak is that of a Gaussian."""
-    tables: Float[np.ndarray, "sublattice node"]
-    """Value at equally spaced q."""
-    slopes: Float[np.ndarray, "sublattice node"]
-    """Derivative at the nodes, per interval."""
-    per_q: Float[np.ndarray, " sublattice"]
-    """Intervals per unit of q."""
+    support: Float[np.ndarray, " sublattice"]
+    """Distance, in core widths, at which each profile ends."""
 
     @property
-    def support(self) -> Float[np.ndarray, " sublattice"]:
-        """Distance, in core widths, at which each profile ends."""
-        return np.sqrt(TABLE / self.per_q)
+    def weights(self) -> Float[np.ndarray, "sublattice component"]:
+        """Weights of the Gaussians."""
+        return self.components[..., 0]
+
+    @property
+    def rates(self) -> Float[np.ndarray, "sublattice component"]:
+        """How fast each Gaussian falls with q."""
+        return 0.5 / self.components[..., 1] ** 2
 
 
-def tabulate(components: Float[np.ndarray, "sublattice component 2"]) -> Profile:
-    """Return the profiles of the given mixtures with their tables."""
-    weights, rates = components[..., 0], 0.5 / components[..., 1] ** 2
-    tables, slopes, per_q = [], [], []
-    for w, r in zip(weights, rates, strict=True):
-        end = _end(w, r)
-        q = np.linspace(0.0, end, TABLE + 1)
-        terms = w * np.exp(-np.outer(q, r))
-        tables.append(terms.sum(axis=1))
-        slopes.append(-(terms * r).sum(axis=1) * end / TABLE)
-        per_q.append(TABLE / end)
-    return Profile(components=components, tables=np.array(tables), slopes=np.array(slopes), per_q=np.array(per_q))
+def make_profile(components: Float[np.ndarray, "sublattice component 2"]) -> Profile:
+    """Return the profiles of the given mixtures."""
+    ends = [_end(weights, 0.5 / widths**2) for weights, widths in np.moveaxis(components, 2, 1)]
+    return Profile(components=components, support=np.sqrt(ends))
 
 
 def _end(weights: Float[np.ndarray, " component"], rates: Float[np.ndarray, " component"]) -> float:
+    """Return the q at which a profile has fallen to nothing."""
     grid = np.linspace(4.0, 400.0, 4000)
     below = np.flatnonzero(np.exp(-np.outer(grid, rates)) @ weights < CUT_OFF)
     return float(grid[below[0]] if len(below) else grid[-1])
@@ -64,7 +56,7 @@ def _end(weights: Float[np.ndarray, " component"], rates: Float[np.ndarray, " co
 
 def gaussian_profile() -> Profile:
     """Return plain Gaussians for both sublattices."""
-    return tabulate(np.array([[[1.0, 1.0]], [[1.0, 1.0]]]))
+    return make_profile(np.array([[[1.0, 1.0]], [[1.0, 1.0]]]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,4 +103,4 @@ def solve_profile(
             wider[s] = 1.0 / np.sqrt(np.sum(weights / higher[s] / widths**2))
             mixture[:count] = np.column_stack([weights / higher[s], widths / wider[s]])
         found.append(mixture)
-    return Learned(profile=tabulate(np.array(found)), weights=solution, wider=wider, higher=higher)
+    return Learned(profile=make_profile(np.array(found)), weights=solution, wider=wider, higher=higher)

@@ -12,8 +12,8 @@ from dipolar.core.nouns import Basis
 from dipolar.locate.choices import AbstractFit
 from dipolar.locate.fit import first_fit
 from dipolar.locate.index import Indexed, index_points, missing_sites, restrict
-from dipolar.locate.kernels import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.learn import learn_surroundings
+from dipolar.locate.light import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.sublattice import assign_sublattices
 from dipolar.locate.work import Work, examine, find_neighbours, one_pass, select, start_work
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64
 from scipy.spatial import cKDTree
 
-from dipolar.locate import kernels, residuals
+from dipolar.locate import kernels, light, residuals
 from dipolar.locate.choices import AbstractFit
-from dipolar.locate.kernels import PXX, PYY
+from dipolar.locate.light import PXX, PYY
 from dipolar.locate.noise import Variance, first_variance
 from dipolar.locate.profile import Profile, gaussian_profile
 
 FIRST_WIDTH = 0.17
 """Width of a HAADF column over the A-B distance, before anything is known."""
+
+VALLEY_PX = 8
+"""Pixels along the radius in which the lowest one is looked for; the image is blurred, so that they need not be all."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -59,9 +61,13 @@ class Work:
         """How many times fewer independent pixels there are than pixels; at least 1."""
         return max(1.0, *self.factors)
 
-    def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return tables, slopes and scale of the profiles, as the kernels take them."""
-        return self.profile.tables, self.profile.slopes, self.profile.per_q
+    def state(self) -> light.State:
+        """Return the state as the kernels take it."""
+        return light.State(
+            self.image, self.theta, self.tilt, self.kind, self.profile.weights, self.profile.rates,
+            self.starts, self.neighbours, self.radius, np.array(self.variance.as_tuple()), self.shapes, self.strengths,
+            self.ground, self.firmness,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,10 +102,11 @@ def start_work(
     The valley of a column is the lowest intensity around it in the image blurred at the scale of a column: its
     background, or somewhat above.
     """
-    theta = np.zeros((len(guesses_px), kernels.PARAMETERS))
+    far = max(2, round(0.8 * step_px))
+    theta = np.zeros((len(guesses_px), light.PARAMETERS))
     theta[:, :2] = guesses_px
     reach = max(2, round(0.5 * step_px))
-    kernels.first_lights(image, theta, reach)
+    light.first_lights(image, theta, reach)
     width = max(FIRST_WIDTH * step_px, 0.8)
     theta[:, PYY] = theta[:, PXX] = width**-2
     work = Work(
@@ -108,7 +115,7 @@ def start_work(
         theta=theta,
         tilt=np.zeros((len(theta), 2)),
         ground=np.zeros(len(theta)),
-        valley=kernels.least_around(blurred, guesses_px, max(2, round(0.8 * step_px))),
+        valley=light.least_around(blurred, guesses_px, far, 1 + far // VALLEY_PX),
         step_px=step_px,
         choice=choice,
     )
@@ -157,25 +164,14 @@ def one_pass(
     """Fit every column (or the active ones) once, its neighbours held, until a step would gain `tolerance` in chi²."""
     active = np.ones(len(work.theta), dtype=np.bool_) if active is None else active
     out = np.empty_like(work.theta)
-    kernels.fit_pass(
-        work.image, work.theta, out, work.tilt, active, work.kind, *work.tables(), work.starts, work.neighbours,
-        work.radius, 0.3 * work.step_px, work.variance.as_tuple(), work.shapes, work.strengths, work.ground,
-        work.firmness, iterations, tolerance, work.converged, work.moved,
-    )  # fmt: skip
+    reach = 0.3 * work.step_px
+    kernels.fit_pass(work.state(), out, active, reach, iterations, tolerance, work.converged, work.moved)
     work.theta = out
 
 
 def spread(rows: Int64[np.ndarray, " row"], most: int) -> Int64[np.ndarray, " chosen"]:
     """Return at most `most` of the rows, evenly spread."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))] if len(rows) else rows
-
-
-def arguments(work: Work, rows: Int64[np.ndarray, " chosen"]) -> tuple[Any, ...]:
-    """Return what all kernels that look at given columns begin with."""
-    return (
-        work.image, work.theta, work.tilt, rows, work.kind, *work.tables(), work.starts, work.neighbours, work.radius,
-        work.variance.as_tuple(), work.shapes, work.strengths, work.ground, work.firmness,
-    )  # fmt: skip
 
 
 def examine(
@@ -198,9 +194,9 @@ def examine(
     shift_px
         Known shifts of scan rows, which are no misfit.
     """
-    shift_px = np.zeros((work.image.shape[0], 2)) if shift_px is None else shift_px
+    shift_px = np.zeros((0, 2)) if shift_px is None else shift_px
     count = len(rows)
     covariance, chi2, reach = np.empty((count, 7, 7)), np.empty(count), np.empty((count, 2))
     pixels, lost, saturated = (np.zeros(count, dtype=np.int32) for _ in range(3))
-    residuals.examine(*arguments(work, rows), shift_px, ceiling, covariance, chi2, pixels, lost, saturated, reach)
+    residuals.examine(work.state(), rows, shift_px, ceiling, covariance, chi2, pixels, lost, saturated, reach)
     return Examined(covariance=covariance, chi2=chi2, pixels=pixels, lost=lost, saturated=saturated, reach_rows=reach)
