@@ -10,8 +10,9 @@ from dipolar.locate.learn_profile import learn_profile
 from dipolar.locate.work import Work, find_neighbours, one_pass
 
 LEARNING_ROUNDS = (8, 8)
-"""Rounds of learning the profile before the first passes; the second time with columns that know the first tails."""
-
+"""Rounds, at most, of learning the profile before the first passes; then with columns that know the first tails."""
+LEARNING_PATCHES = (6, 16)
+"""Patches to learn from: few for a beginning, more for the profile that stays."""
 
 NEWTON = 0.05
 """A step that gains less chi² than this, a fifth of a standard error, is taken unseen: it leaves far less."""
@@ -36,7 +37,7 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
     for number in range(work.choice.passes):
         progress("fitting columns", number / work.choice.passes)
         if work.choice.mixture and number < len(LEARNING_ROUNDS):
-            learn_profile(work, rounds=LEARNING_ROUNDS[number])
+            learn_profile(work, rounds=LEARNING_ROUNDS[number], patches=LEARNING_PATCHES[number])
         find_neighbours(work)
         one_pass(work, 2, tolerance=NEWTON)
         if number < work.choice.passes - 1:

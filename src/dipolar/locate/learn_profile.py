@@ -12,7 +12,8 @@ from dipolar.locate.patch import PLANE, patch_normals, without_plane
 from dipolar.locate.profile import solve_profile
 from dipolar.locate.work import Work, find_neighbours, one_pass, select, spread
 
-MAX_PATCHES = 6
+STILL = 5e-4
+"""Relative change of the core widths at which the profile has come to rest: at once where columns have no tails."""
 PATCH_STEPS = 9.0
 """Edge of a patch in A-B distances, where that makes no more than `MAX_PATCH_PX` pixels."""
 MAX_PATCH_PX = 40_000
@@ -22,7 +23,7 @@ FIRM = 0.003
 """How far, in amplitudes, a background may stray from its surroundings while the profile is learned."""
 
 
-def learn_profile(work: Work, *, rounds: int) -> None:
+def learn_profile(work: Work, *, rounds: int, patches: int) -> None:
     """Replace the profile by the one that fits some patches of the crystal best.
 
     In turn, the profile is solved for with the columns held, and the columns of the patches are fitted anew with the
@@ -32,45 +33,52 @@ def learn_profile(work: Work, *, rounds: int) -> None:
     width = max(work.width(0), work.width(1))
     relative = np.array([w for w in work.choice.mixture if w <= max(1.0, 0.55 * work.step_px / width)])
     reach = min(4.0 * float(relative.max()) * width, 2.5 * work.step_px)
-    boxes = [box for box in _patches(work, reach) if _finite_share(work, box) > 0.8]
+    boxes = [box for box in _patches(work, reach, patches) if _finite_share(work, box) > 0.8]
     if not boxes:
         return
     rows = np.unique(np.concatenate([_members(work.theta, box, reach) for box in boxes]))
     inner = np.isin(rows, np.concatenate([_members(work.theta, box, work.step_px) for box in boxes]))
     local = select(work, rows)
     for _ in range(rounds):
-        _solve(local, boxes, relative, reach)
+        change = _solve(local, boxes, relative, reach)
         find_neighbours(local)
         one_pass(local, 1, active=inner)
+        if change < STILL:
+            break
     _spread_news(work, local, rows, inner)
 
 
 def _solve(
     work: Work, boxes: list[tuple[int, int, int, int]], relative: Float[np.ndarray, " component"], reach: float
-) -> None:
-    """Set the profile that fits the patches best with all columns held, and hold the background to what they find."""
+) -> float:
+    """Set the profile that fits the patches best with all columns held, and hold the background to what they find.
+
+    Return by how much the width of a core changed.
+    """
     members = [_members(work.theta, box, reach) for box in boxes]
+    zero = float(np.median(work.valley))
     starts = np.concatenate([[0], np.cumsum([len(m) for m in members])])
     size = 2 * len(relative) + PLANE
     matrices, vectors = np.zeros((len(boxes), size, size)), np.zeros((len(boxes), size))
     corners, edge = np.array([box[::2] for box in boxes]), boxes[0][1] - boxes[0][0]
     patch_normals(
-        work.image, work.theta, work.kind, relative, np.concatenate(members), starts, corners, edge, reach,
+        work.image, zero, work.theta, work.kind, relative, np.concatenate(members), starts, corners, edge, reach,
         work.variance.as_tuple(), matrices, vectors,
     )  # fmt: skip
     hold = work.correlation * ground_scatter(work) ** -2
-    valley = [float(np.median(work.valley[m])) for m in members]
+    valley = [float(np.median(work.valley[m])) - zero for m in members]
     reduced = [without_plane(m, v, hold, g) for m, v, g in zip(matrices, vectors, valley, strict=True)]
     learned = solve_profile(
         np.sum([r.matrix for r in reduced], axis=0), np.sum([r.vector for r in reduced], axis=0), relative, work.profile
     )
-    _hold_background(work, members, np.array([r.level(learned.weights) for r in reduced]))
+    _hold_background(work, members, zero + np.array([r.level(learned.weights) for r in reduced]))
     work.profile = learned.profile
     work.theta[:, PYY:] /= learned.wider[work.kind][:, None] ** 2
     work.theta[:, AMPLITUDE] *= learned.higher[work.kind]
     work.typical = work.typical / learned.wider[:, None] ** 2
     work.shapes = work.shapes / learned.wider[work.kind][:, None] ** 2
     work.strengths = work.strengths * learned.wider**4
+    return float(np.max(np.abs(learned.wider - 1.0)))
 
 
 def _spread_news(
@@ -115,8 +123,8 @@ def _hold_background(work: Work, members: list[Int64[np.ndarray, " _"]], levels:
     work.ground = ground
 
 
-def _patches(work: Work, reach: float) -> list[tuple[int, int, int, int]]:
-    """Return up to `MAX_PATCHES` boxes (y0, y1, x0, x1) full of good columns, spread over the image.
+def _patches(work: Work, reach: float, most: int) -> list[tuple[int, int, int, int]]:
+    """Return at most `most` boxes (y0, y1, x0, x1) full of good columns, spread over the image.
 
     They keep off the rim where there is room: columns beyond it shine in, and nobody knows them.
     """
@@ -132,7 +140,7 @@ def _patches(work: Work, reach: float) -> list[tuple[int, int, int, int]]:
         centres = 0.5 * (low + high)[None, :]
     tree, wide = cKDTree(work.theta[:, :2]), edge + 2.0 * work.step_px
     dense = np.array([_farthest(tree, np.clip(_places(centre, wide), 0, shape - 1)) for centre in centres])
-    full = spread(np.flatnonzero(dense < FULL * work.step_px), MAX_PATCHES)
+    full = spread(np.flatnonzero(dense < FULL * work.step_px), most)
     corners = np.clip(np.rint(centres[full] - 0.5 * edge), 0, shape - edge).astype(int)
     return [(int(y), int(y) + edge, int(x), int(x) + edge) for y, x in corners]
 

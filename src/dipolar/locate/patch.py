@@ -67,11 +67,14 @@ def _sum_row(row, weighted, matrix, vector):
 
 
 @numba.njit(cache=True, parallel=True, error_model="numpy")
-def patch_normals(image, theta, kind, widths, members, starts, corners, edge, reach, variance, matrices, vectors):
+def patch_normals(
+    image, zero, theta, kind, widths, members, starts, corners, edge, reach, variance, matrices, vectors
+):  # fmt: skip
     """Fill the normal equations (lower triangle) of every patch, squares with the given upper left corners.
 
     Unknowns: the profile weights of both sublattices, for each of `widths`, and the plane. `members[starts[n] :
     starts[n + 1]]` are the columns whose light reaches into patch n; it counts up to `reach` from them.
+    Intensity counts from `zero`.
     """
     components = len(widths)
     size = 2 * components
@@ -94,7 +97,7 @@ def patch_normals(image, theta, kind, widths, members, starts, corners, edge, re
             for i in range(edge):
                 value = image[y0 + ROW_STRIDE * r, x0 + i]
                 valid = np.isfinite(value)
-                row[-2, i] = value if valid else np.float32(0.0)
+                row[-2, i] = value - np.float32(zero) if valid else np.float32(0.0)
                 known = max(floor + gain * (ground + model[r, i]), least)
                 row[-1, i] = np.float32(1.0) / known if valid else np.float32(0.0)
             _sum_row(row, weighted, matrices[n], vectors[n])

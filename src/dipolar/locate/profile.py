@@ -19,6 +19,8 @@ CUT_OFF = 3e-4
 
 FAINT = 0.005
 """Components of less weight are noise, and would only make every column reach further."""
+RESOLVED = 1e-5
+"""Combinations of weights known worse than this, relative to the best known, stay near zero: no profile needs them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,8 +88,9 @@ def solve_profile(
     """
     count = len(widths)
     unit = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
-    root = np.linalg.cholesky(matrix / np.outer(unit, unit) + 1e-9 * np.eye(len(unit)))
-    solution, _ = scipy.optimize.nnls(root.T, np.linalg.solve(root, vector / unit))
+    known, mode = np.linalg.eigh(matrix / np.outer(unit, unit))
+    root = np.sqrt(np.maximum(known, RESOLVED * known[-1]))
+    solution, _ = scipy.optimize.nnls(root[:, None] * mode.T, mode.T @ (vector / unit) / root)
     solution = solution / unit
     found, wider, higher = [], np.ones(2), np.ones(2)
     size = max(count, current.components.shape[1])
