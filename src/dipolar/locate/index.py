@@ -108,27 +108,28 @@ def find_links(
 ) -> Int32[np.ndarray, "point 8"]:
     """Return the mutual nearest neighbour of each point in each of `LINK_STEPS`, -1 where there is none."""
     reach = TOLERANCE * float(np.sqrt(np.mean(np.sum(steps_px**2, axis=2))))
-    return _mutual(_candidates(points_px, steps_px, around, LINK_STEPS, reach), OPPOSITE)
+    rows = np.arange(len(points_px))
+    return _mutual(candidates(points_px, steps_px, rows, around, LINK_STEPS, reach), OPPOSITE)
 
 
 @numba.njit(cache=True, parallel=True)
-def _candidates(points, steps, around, kinds, reach):  # type: ignore[no-untyped-def]
-    """The point nearest to where each step leads, if one is within `reach`."""
-    count = len(points)
-    links = np.full((count, 8), -1, dtype=np.int32)
-    for k in numba.prange(count):
+def candidates(points, steps, rows, around, kinds, reach):  # type: ignore[no-untyped-def]
+    """For each of `rows` the point nearest to where each step leads, if one is within `reach`; -1 where none is."""
+    links = np.full((len(rows), 8), -1, dtype=np.int32)
+    for r in numba.prange(len(rows)):
+        k = rows[r]
         for s in range(8):
             y = points[k, 0] + kinds[s, 0] * steps[k, 0, 0] + kinds[s, 1] * steps[k, 1, 0]
             x = points[k, 1] + kinds[s, 0] * steps[k, 0, 1] + kinds[s, 1] * steps[k, 1, 1]
             best = reach * reach
             for n in range(around.shape[1]):
-                j = around[k, n]
-                if j >= count:
+                j = around[r, n]
+                if j >= len(points):
                     break
                 distance = (points[j, 0] - y) ** 2 + (points[j, 1] - x) ** 2
-                if distance < best:
+                if distance < best and j != k:
                     best = distance
-                    links[k, s] = j
+                    links[r, s] = j
     return links
 
 
@@ -281,27 +282,3 @@ def _accumulate(index, order, before, steps):  # type: ignore[no-untyped-def]
     for k in range(1, len(order)):
         for axis in range(2):
             index[order[k], axis] = index[before[order[k]], axis] + steps[k, axis]
-
-
-def missing_sites(
-    found: Indexed, *, shape: tuple[int, int], margin_px: float, supporters: int = 3
-) -> Float[np.ndarray, "site 2"]:
-    """Return where columns are expected by at least `supporters` linked neighbours but no maximum was found.
-
-    A weak B column between four A columns has four supporters; the row beyond a crystal's edge has at most three, and
-    what is fitted there must prove itself by its amplitude.
-    """
-    start, kind = np.nonzero(found.links < 0)
-    expected = found.points_px[start] + np.einsum("ls,lsd->ld", LINK_STEPS[kind].astype(float), found.steps_px[start])
-    if not len(expected):
-        return np.zeros((0, 2))
-    site = np.column_stack([found.grain[start], found.index[start] + LINK_STEPS[kind]])
-    _, group = np.unique(site, axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    count = np.bincount(group)
-    mean = np.column_stack([np.bincount(group, weights=expected[:, k]) / count for k in (0, 1)])
-    inside = np.all((mean >= margin_px) & (mean <= np.array(shape) - 1 - margin_px), axis=1)
-    mean = mean[inside & (count >= supporters)]
-    reach = 0.5 * np.sqrt(np.mean(np.sum(found.steps_px**2, axis=2)))
-    distance, _ = cKDTree(found.points_px).query(mean)
-    return mean[distance > reach]

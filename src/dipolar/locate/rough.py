@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 from dipolar.core.nouns import Basis
 from dipolar.locate.choices import AbstractFit
 from dipolar.locate.fit import first_fit
-from dipolar.locate.index import Indexed, index_points, missing_sites, restrict
+from dipolar.locate.gaps import Sites, add_sites, missing_sites, without
+from dipolar.locate.index import Indexed, restrict
 from dipolar.locate.learn import learn_surroundings
 from dipolar.locate.light import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.sublattice import assign_sublattices
@@ -71,7 +72,7 @@ def first_columns(
         As in `locate_columns`.
     """
     sites = missing_sites(found, shape=data.shape, margin_px=1.0)
-    every = index_points(np.concatenate([found.points_px, sites]), np.median(found.steps_px, axis=0), rounds=1)
+    every = add_sites(found, sites)
     predicted = every.source >= len(found.points_px)
     heights = _heights(blurred, every.points_px)
     kind, _ = assign_sublattices(every.index, every.grain, every.links, heights, bright=bright)
@@ -79,9 +80,8 @@ def first_columns(
     first_fit(work)
     draft = _prune(Draft(found=every, predicted=predicted, work=work), np.ones(len(kind), dtype=bool))
     more = missing_sites(draft.found, shape=data.shape, margin_px=1.0)
-    if len(more) and len(sites):
-        more = more[cKDTree(sites).query(more)[0] > 0.3 * step_px]
-    if len(more) > FEW_SITES * len(draft.predicted):
+    more = without(more, sites.points_px, 0.3 * step_px)
+    if len(more.points_px) > FEW_SITES * len(draft.predicted):
         draft = _extend(draft, blurred, more, bright)
     kind, _ = assign_sublattices(
         draft.found.index, draft.found.grain, draft.found.links, draft.work.theta[:, AMPLITUDE], bright=bright
@@ -106,15 +106,12 @@ def _prune(draft: Draft, suspects: Bool[np.ndarray, " column"]) -> Draft:
     return Draft(found=restrict(draft.found, keep, work.theta[:, :2]), predicted=draft.predicted[keep], work=work)
 
 
-def _extend(
-    draft: Draft, blurred: Float32[np.ndarray, "y x"], sites_px: Float[np.ndarray, "site 2"], bright: Basis
-) -> Draft:
+def _extend(draft: Draft, blurred: Float32[np.ndarray, "y x"], sites: Sites, bright: Basis) -> Draft:
     """Add sites, fit them with everything else held, and keep those that are columns."""
     old, found = draft.work, draft.found
-    points = np.concatenate([found.points_px, sites_px])
-    every = index_points(points, np.median(found.steps_px, axis=0), rounds=1)
+    every = add_sites(found, sites)
     new = every.source >= len(found.points_px)
-    amplitude = np.concatenate([old.theta[:, AMPLITUDE], np.zeros(len(sites_px))])[every.source]
+    amplitude = np.concatenate([old.theta[:, AMPLITUDE], np.zeros(len(sites.points_px))])[every.source]
     kind, _ = assign_sublattices(every.index, every.grain, every.links, amplitude, bright=bright)
     work = start_work(old.image, blurred, every.points_px, kind, step_px=old.step_px, choice=old.choice)
     work = replace(
@@ -134,7 +131,7 @@ def _extend(
         find_neighbours(work)
         one_pass(work, 3, active=new)
     learn_surroundings(work, loose=False)
-    predicted = np.concatenate([draft.predicted, np.ones(len(sites_px), dtype=bool)])[every.source]
+    predicted = np.concatenate([draft.predicted, np.ones(len(sites.points_px), dtype=bool)])[every.source]
     return _prune(Draft(found=every, predicted=predicted, work=work), new)
 
 
