@@ -206,7 +206,7 @@ def test_a_crystal_all_but_drowned_in_saturation_gives_a_message_or_flags():
     assert has(columns.flags, POSITION_FLAGS).mean() > 0.9
 
 
-def test_dark_columns_are_refused():
+def test_dark_columns_are_refused_where_bright_ones_were_named():
     simulated = films.film(benchmark_film(size_px=300), seed=1)
-    with pytest.raises(ImageError):
-        measure_image(replace(simulated.image, data=-simulated.image.data))
+    with pytest.raises(ImageError, match="bright columns were expected"):
+        locate_columns(replace(simulated.image, data=-simulated.image.data), contrast="bright")

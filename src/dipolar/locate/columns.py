@@ -10,13 +10,14 @@ from dipolar.core.errors import NoLatticeError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Basis, Columns, Image, Noise
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
+from dipolar.locate.contrast import Contrast, Polarity, find_polarity, saturated_pixels
 from dipolar.locate.fit import SETTLED, full_fit
 from dipolar.locate.index import index_points
 from dipolar.locate.lattice import find_steps
 from dipolar.locate.learn import learn_noise, learn_row_shifts
 from dipolar.locate.light import AMPLITUDE, BACKGROUND, PXX, PYX, PYY
 from dipolar.locate.noise import RowShifts
-from dipolar.locate.peaks import check_contrast, column_scales, find_maxima
+from dipolar.locate.peaks import column_scales, find_maxima
 from dipolar.locate.rough import Draft, first_columns, settled
 from dipolar.locate.sublattice import assign_sublattices
 from dipolar.locate.work import Examined, Work, examine
@@ -27,7 +28,12 @@ CUT = 0.25
 
 
 def locate_columns(
-    image: Image, *, fit: AbstractFit | None = None, bright: Basis = "A", progress: Progress = silent
+    image: Image,
+    *,
+    fit: AbstractFit | None = None,
+    bright: Basis = "A",
+    contrast: Contrast = "auto",
+    progress: Progress = silent,
 ) -> Columns:
     """Return all atomic columns of the image, fitted, with covariance, lattice index and sublattice.
 
@@ -38,14 +44,16 @@ def locate_columns(
     Parameters
     ----------
     image
-        Bright columns on a dark background. nan pixels are left out.
+        Columns that stand out, bright or dark, from their background. nan pixels are left out.
     fit
         How columns are fitted; `SharedProfileFit()` unless given.
 
     Other parameters
     ----------------
     bright
-        The sublattice that is brighter where the two differ.
+        The sublattice that stands out more where the two differ.
+    contrast
+        "bright" (HAADF, ADF), "dark" (ABF) or "signed" (iDPC, DPC); "auto" finds out.
     progress
         Told the step and the fraction done.
 
@@ -54,7 +62,7 @@ def locate_columns(
     NoLatticeError
         Where the image shows no lattice of columns.
     ImageError
-        Where the columns are not bright.
+        Where the columns have another contrast than the one named, or none.
     """
     fit = SharedProfileFit() if fit is None else fit
     data, valid = image.data, np.isfinite(image.data)
@@ -63,23 +71,24 @@ def locate_columns(
     steps = find_steps(filled, valid)
     step_px = float(np.sqrt(np.mean(np.sum(steps**2, axis=1))))
     blurred, filtered = column_scales(filled, step_px=step_px)
-    check_contrast(filtered, valid)
+    polarity = find_polarity(data, filtered, valid, contrast=contrast)
+    data, blurred, filtered = (polarity.turned(picture) for picture in (data, blurred, filtered))
     peaks = find_maxima(filtered, valid, step_px=step_px)
     progress("finding the lattice", 0.6)
     found = index_points(peaks, steps)
     if not len(found.points_px):
         raise NoLatticeError(
             "no crystal was found: neighbouring columns on a lattice were expected.",
-            got=f"{len(peaks)} intensity maxima, none of them with neighbours where a lattice would have them",
+            got=f"{len(peaks)} intensity {'maxima' if polarity.sign > 0 else 'minima'}, none of them with neighbours where a lattice would have them",
             do="check that the image is in focus and atomically resolved",
         )
     progress("finding the lattice", 1.0)
-    draft = first_columns(data, blurred, found, step_px=step_px, choice=fit, bright=bright)
+    draft = first_columns(data, blurred, found, step_px=step_px, choice=fit, bright=bright, slope=polarity.slope)
     full_fit(draft.work, progress=progress)
-    return _finish(image, settled(draft), bright)
+    return _finish(image, settled(draft), bright, polarity)
 
 
-def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:
+def _finish(image: Image, draft: Draft, bright: Basis, polarity: Polarity) -> Columns:
     """Put together the table: noise with row shifts taken out, covariance with all its parts, flags."""
     work, found, theta = draft.work, draft.found, draft.work.theta
     learn_noise(work)
@@ -88,19 +97,22 @@ def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:
     if shift is not None:
         learn_noise(work, shift_px=shift)
         rows = learn_row_shifts(work)
-    ceiling = np.inf if image.ceiling is None else image.ceiling
+    ceiling = np.inf if image.ceiling is None or polarity.sign < 0 else image.ceiling
     final = examine(work, np.arange(len(theta)), ceiling=ceiling, shift_px=shift)
     factors = work.factors
     covariance, lost = _covariance(work, final, factors, rows)
     sublattice, unsure = assign_sublattices(found.index, found.grain, found.links, theta[:, AMPLITUDE], bright=bright)
     major, minor, angle = ellipse(theta[:, PYY], theta[:, PYX], theta[:, PXX])
     flags = lost | _more_flags(work, final, draft.predicted, found.links)
+    if polarity.sign < 0 and image.ceiling is not None:
+        full = saturated_pixels(image.data, image.ceiling, theta[:, :2], float(work.radius.max()))
+        flags |= np.where(full > 2, np.uint32(Flag.SATURATED), np.uint32(0)).astype(np.uint32)
     return Columns(
         positions_px=theta[:, :2].copy(),
         covariance_px2=covariance,
-        amplitude=theta[:, AMPLITUDE].copy(),
+        amplitude=polarity.sign * theta[:, AMPLITUDE],
         amplitude_sigma=np.sqrt(max(1.0, float(np.mean(factors))) * final.covariance[:, AMPLITUDE, AMPLITUDE]),
-        background=theta[:, BACKGROUND].copy(),
+        background=polarity.sign * theta[:, BACKGROUND],
         widths_px=np.column_stack([major, minor]),
         angle_deg=angle,
         sublattice=sublattice,
@@ -110,12 +122,14 @@ def _finish(image: Image, draft: Draft, bright: Basis) -> Columns:
         row_reach_px=final.reach_rows,
         chi2=final.chi2,
         flags=flags | np.where(unsure, np.uint32(Flag.AMBIGUOUS_SUBLATTICE), np.uint32(0)).astype(np.uint32),
-        noise=Noise(
-            gain=work.variance.gain,
-            floor=work.variance.floor,
-            correlation=factors,
-            row_jitter_px=rows.jitter_px,
-            row_jitter_sigma_px=rows.jitter_sigma_px,
+        noise=polarity.noise(
+            Noise(
+                gain=work.variance.gain,
+                floor=work.variance.floor,
+                correlation=factors,
+                row_jitter_px=rows.jitter_px,
+                row_jitter_sigma_px=rows.jitter_sigma_px,
+            )
         ),
         steps_px=np.median(found.steps_px, axis=0),
         profile=work.profile.components,

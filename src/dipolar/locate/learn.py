@@ -161,7 +161,7 @@ def learn_noise(work: Work, *, shift_px: Float[np.ndarray, "row 2"] | None = Non
     level, square = np.zeros((len(rows), BINS, 2)), np.zeros((len(rows), BINS))
     shift_px = np.zeros((0, 2)) if shift_px is None else shift_px
     residuals.bin_residuals(work.state(), rows, shift_px, level, square)
-    work.variance = fit_variance(level, square)
+    work.variance = fit_variance(level, square, slope=work.slope)
     work.factors = correlation(work, shift_px, rows)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dipolar.locate.contrast import Slope
+
 LAGS = 3
 WILDEST = 40.0
 """Squared shift of a row, over the median, beyond which something else moved it; chance: 24 once in 1000 rows."""
@@ -39,7 +41,9 @@ def first_variance(data: Float[np.ndarray, "y x"]) -> Variance:
     return Variance(floor=level, gain=0.0, least=level)
 
 
-def fit_variance(level: Float[np.ndarray, "row bin 2"], square: Float[np.ndarray, "row bin"]) -> Variance:
+def fit_variance(
+    level: Float[np.ndarray, "row bin 2"], square: Float[np.ndarray, "row bin"], *, slope: Slope = "rising"
+) -> Variance:
     """Return the line through mean squared residual against mean intensity, by least squares weighted 1/variance².
 
     Parameters
@@ -48,6 +52,8 @@ def fit_variance(level: Float[np.ndarray, "row bin 2"], square: Float[np.ndarray
         Number of pixels and sum of their model intensity, per column and bin.
     square
         Sum of squared residuals in the same bins, corrected for leverage.
+    slope
+        "rising": the line does not fall with the intensity; "none": it is flat; "free": as the residuals have it.
     """
     count = level[:, :, 0].ravel()
     good = count > 0
@@ -68,7 +74,7 @@ def fit_variance(level: Float[np.ndarray, "row bin 2"], square: Float[np.ndarray
         mx, my = np.average(x, weights=weight), np.average(y, weights=weight)
         spread = float(np.sum(weight * (x - mx) ** 2))
         gain = float(np.sum(weight * (x - mx) * (y - my))) / spread if spread > 0 else 0.0
-        gain = max(0.0, gain)
+        gain = {"rising": max(0.0, gain), "free": gain, "none": 0.0}[slope]
         floor = float(my - gain * mx)
         guess = np.maximum(floor + gain * x, 0.1 * overall)
     return Variance(floor=floor, gain=gain, least=max(0.1 * float(np.min(guess)), LEAST_VARIANCE_SHARE * overall))

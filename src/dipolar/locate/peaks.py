@@ -9,11 +9,8 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Float32
 
-from dipolar.core.errors import ImageError
-
 SMOOTH = 0.12  # of the A-B distance; a HAADF column has a standard deviation of about 0.17
 SURROUND = 0.45  # subtracted blur: removes the background and the shoulders of bright neighbours
-LEAST_SKEWNESS = 0.3
 APART = 0.45  # two columns cannot be closer: displacements are below 0.15
 
 
@@ -36,32 +33,6 @@ def column_scales(
     with ThreadPoolExecutor(2) as pool:  # SciPy's filters use one core each
         narrow, wide = pool.map(blur, (max(0.6, SMOOTH * step_px), SURROUND * step_px))
     return narrow, np.subtract(narrow, wide, out=wide)
-
-
-def check_contrast(filtered: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]) -> None:
-    """Raise where the columns are not bright on a dark background.
-
-    Bright columns are peaks on a plain, so the intensities are skewed towards high values: by 0.9 to 1.9 in the HAADF
-    and ADF images looked at, by -0.5 in bright field, by 0 in signed images such as iDPC.
-
-    Raises
-    ------
-    ImageError
-        For images of other contrast.
-    """
-    stride = max(1, int(np.sqrt(filtered.size / 500_000)))
-    values = filtered[::stride, ::stride][valid[::stride, ::stride]].astype(np.float64)
-    values -= values.mean()
-    skewness = float(np.mean(values**3) / max(float(np.mean(values**2)), 1e-30) ** 1.5)
-    if skewness < LEAST_SKEWNESS:
-        kind = (
-            "dark columns, as in bright field (ABF)" if skewness < -LEAST_SKEWNESS / 2 else "signed or mixed contrast"
-        )
-        raise ImageError(
-            "bright columns on a dark background were expected (HAADF or ADF).",
-            got=f"{kind}: intensities skewed by {skewness:.2f}, where bright columns give {LEAST_SKEWNESS} or more",
-            do="measure the HAADF or ADF image recorded at the same time",
-        )
 
 
 def find_maxima(

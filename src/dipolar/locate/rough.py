@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from dipolar.core.nouns import Basis
 from dipolar.locate.choices import AbstractFit
+from dipolar.locate.contrast import Slope
 from dipolar.locate.fit import first_fit
 from dipolar.locate.gaps import Sites, add_sites, missing_sites, without
 from dipolar.locate.index import Indexed, restrict
@@ -55,6 +56,7 @@ def first_columns(
     step_px: float,
     choice: AbstractFit,
     bright: Basis,
+    slope: Slope = "rising",
 ) -> Draft:
     """Return credible columns. Gaps are filled twice: a weak column found first may hold the next one up.
 
@@ -70,6 +72,8 @@ def first_columns(
         Mean A-B distance.
     choice, bright
         As in `locate_columns`.
+    slope
+        Which slope the variance line may have.
     """
     sites = missing_sites(found, shape=data.shape, margin_px=1.0)
     every = add_sites(found, sites)
@@ -77,6 +81,7 @@ def first_columns(
     heights = _heights(blurred, every.points_px)
     kind, _ = assign_sublattices(every.index, every.grain, every.links, heights, bright=bright)
     work = start_work(data, blurred, every.points_px, kind, step_px=step_px, choice=choice)
+    work.slope = slope
     first_fit(work)
     draft = _prune(Draft(found=every, predicted=predicted, work=work), np.ones(len(kind), dtype=bool))
     more = missing_sites(draft.found, shape=data.shape, margin_px=1.0)
@@ -121,6 +126,7 @@ def _extend(draft: Draft, blurred: Float32[np.ndarray, "y x"], sites: Sites, bri
         strengths=old.strengths,
         firmness=old.firmness,
         variance=old.variance,
+        slope=old.slope,
         factors=old.factors,
         ground=work.valley.copy(),
     )

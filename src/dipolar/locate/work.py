@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from dipolar.locate import kernels, light, residuals
 from dipolar.locate.choices import AbstractFit
+from dipolar.locate.contrast import Slope
 from dipolar.locate.light import PXX, PYY
 from dipolar.locate.noise import Variance, first_variance
 from dipolar.locate.profile import Profile, gaussian_profile
@@ -35,6 +36,7 @@ class Work:
     choice: AbstractFit
     profile: Profile = field(default_factory=gaussian_profile)
     variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
+    slope: Slope = "rising"
     shapes: Float[np.ndarray, "column 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     typical: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
     factors: tuple[float, float] = (1.0, 1.0)
