@@ -26,6 +26,7 @@ class Flag(IntFlag):
     NEAR_INVALID = 1 << 9
     FLAGGED_COLUMN = 1 << 10
     ODD_CELL = 1 << 11
+    BY_HAND = 1 << 12
 
 
 MEANING: dict[Flag, str] = {
@@ -41,10 +42,18 @@ MEANING: dict[Flag, str] = {
     Flag.NEAR_INVALID: "more than a quarter of the fitting window is invalid (nan)",
     Flag.FLAGGED_COLUMN: "one of the five columns of this cell carries a flag that concerns its position",
     Flag.ODD_CELL: "the cell's edges differ by a fifth or more from the median of the image",
+    Flag.BY_HAND: "the column was put in by hand and not fitted; its position has no sigma",
 }
 
 POSITION_FLAGS = (
-    Flag.NOT_CONVERGED | Flag.POOR_FIT | Flag.SATURATED | Flag.EDGE | Flag.WEAK | Flag.MOVED | Flag.NEAR_INVALID
+    Flag.NOT_CONVERGED
+    | Flag.POOR_FIT
+    | Flag.SATURATED
+    | Flag.EDGE
+    | Flag.WEAK
+    | Flag.MOVED
+    | Flag.NEAR_INVALID
+    | Flag.BY_HAND
 )
 """The flags of a column after which its position should not be trusted blindly."""
 

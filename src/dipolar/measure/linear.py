@@ -1,0 +1,103 @@
+"""Sigma of anything linear in the positions of many columns, with what they share: scan rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float
+
+from dipolar.core.nouns import Cells, Columns
+
+REACH = 4.0
+"""A column feels scan rows up to this many standard deviations of its weight away."""
+
+
+def displacement_weights(cells: Cells, columns: Columns) -> scipy.sparse.csr_matrix:
+    """Return the matrix (cell, column) that makes displacements of positions: 1 at the centre, -1/4 at each corner."""
+    count = len(cells.flags)
+    rows = np.repeat(np.arange(count), 5)
+    cols = np.column_stack([cells.center, cells.corners]).ravel()
+    values = np.tile([1.0, -0.25, -0.25, -0.25, -0.25], count)
+    return scipy.sparse.csr_matrix((values, (rows, cols)), shape=(count, len(columns.flags)))
+
+
+def row_pull(columns: Columns, axis: int) -> scipy.sparse.csr_matrix:
+    """Return the matrix (column, scan row): how far each column moves along `axis` with a shift of each row.
+
+    A Gaussian of standard deviation `row_reach_px`; its sum is 1, as a shift of all rows moves the column by as much.
+    Lines run from `first_row`.
+    """
+    y, reach = columns.positions_px[:, 0], np.maximum(np.nan_to_num(columns.row_reach_px[:, axis], nan=1.0), 0.5)
+    first, last = row_span(columns)
+    half = int(np.ceil(REACH * reach.max(initial=0.5)))
+    lines = np.rint(y).astype(int)[:, None] + np.arange(-half, half + 1)
+    weight = np.exp(-0.5 * ((lines - y[:, None]) / reach[:, None]) ** 2)
+    weight /= weight.sum(axis=1, keepdims=True)
+    rows = np.repeat(np.arange(len(y)), lines.shape[1])
+    cols = np.clip(lines - first, 0, last - first).ravel()
+    return scipy.sparse.csr_matrix((weight.ravel(), (rows, cols)), shape=(len(y), last - first + 1))
+
+
+def row_span(columns: Columns) -> tuple[int, int]:
+    """Return the first and the last scan row that any column feels."""
+    y = columns.positions_px[:, 0]
+    if not len(y):
+        return 0, 0
+    half = int(np.ceil(REACH * max(0.5, float(np.nanmax(np.nan_to_num(columns.row_reach_px, nan=1.0))))))
+    return int(np.rint(y.min())) - half, int(np.rint(y.max())) + half
+
+
+def own_covariance(columns: Columns) -> Float[np.ndarray, "column 2 2"]:
+    """Return the covariance of each column without the part that it shares with others in its scan rows."""
+    own = columns.covariance_px2.copy()
+    for axis in (0, 1):
+        jitter = columns.noise.row_jitter_px[axis]
+        if jitter > 0:
+            shared = jitter**2 / (2.0 * np.sqrt(np.pi) * columns.row_reach_px[:, axis])
+            own[:, axis, axis] = np.maximum(own[:, axis, axis] - np.nan_to_num(shared), 0.0)
+    return own
+
+
+def covariance_of(weights: scipy.sparse.csr_matrix, columns: Columns) -> Float[np.ndarray, "row 2 2"]:
+    """Return the covariance of (y, x) of each weighted sum of column positions; nan where a column's is unknown.
+
+    Parameters
+    ----------
+    weights
+        Matrix (row, column); the same weight serves y and x.
+    columns
+        The columns, with the jitter of scan rows in their noise.
+    """
+    weights = scipy.sparse.csr_matrix(weights)
+    square = weights.multiply(weights).tocsr()
+    result = np.asarray(square @ own_covariance(columns).reshape(-1, 4)).reshape(-1, 2, 2)
+    for axis in (0, 1):
+        jitter = columns.noise.row_jitter_px[axis]
+        if jitter > 0:
+            moved = weights @ row_pull(columns, axis)
+            result[:, axis, axis] += jitter**2 * np.asarray(moved.multiply(moved).sum(axis=1)).ravel()
+    return result
+
+
+def variance_of(
+    along_y: scipy.sparse.csr_matrix, along_x: scipy.sparse.csr_matrix, columns: Columns
+) -> Float[np.ndarray, " row"]:
+    """Return the variance of each sum of y and x of columns, weighted each on its own; nan where unknown.
+
+    Parameters
+    ----------
+    along_y, along_x
+        Matrices (row, column) of the weights of y and of x.
+    columns
+        As in `covariance_of`.
+    """
+    parts = scipy.sparse.csr_matrix(along_y), scipy.sparse.csr_matrix(along_x)
+    own = own_covariance(columns)
+    variance = 2.0 * np.asarray(parts[0].multiply(parts[1]).tocsr() @ own[:, 0, 1]).ravel()
+    for axis, weights in enumerate(parts):
+        variance = variance + np.asarray(weights.multiply(weights).tocsr() @ own[:, axis, axis]).ravel()
+        jitter = columns.noise.row_jitter_px[axis]
+        if jitter > 0:
+            moved = weights @ row_pull(columns, axis)
+            variance = variance + jitter**2 * np.asarray(moved.multiply(moved).sum(axis=1)).ravel()
+    return np.maximum(variance, 0.0)
