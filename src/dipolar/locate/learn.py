@@ -44,7 +44,7 @@ def learn_surroundings(work: Work, *, loose: bool) -> None:
     """
     good = work.converged & (work.theta[:, AMPLITUDE] > 0)
     levels = work.theta[:, BACKGROUND].copy()
-    for kind in (0, 1):
+    for kind in range(work.kinds):
         mine = work.kind == kind
         rows = np.flatnonzero(mine & good) if np.count_nonzero(mine & good) >= 12 else np.flatnonzero(mine)
         if not len(rows):
@@ -181,7 +181,7 @@ def correlation(
 ) -> tuple[float, float]:
     """Return by how much the correlation of the noise widens the variance of y and of x."""
     factors = []
-    for kind in (0, 1):
+    for kind in range(work.kinds):
         chosen = spread(good[work.kind[good] == kind], MAX_FOR_CORRELATION)
         if len(chosen) < 10:
             continue

@@ -30,7 +30,7 @@ def learn_profile(work: Work, *, rounds: int, patches: int) -> None:
     profile held; their errors feed each other, so that it takes some rounds, but only a few hundred columns take part.
     The other columns then change as those of the patches did in the median.
     """
-    width = max(work.width(0), work.width(1))
+    width = max(work.width(kind) for kind in range(work.kinds))
     relative = np.array([w for w in work.choice.mixture if w <= max(1.0, 0.55 * work.step_px / width)])
     reach = min(4.0 * float(relative.max()) * width, 2.5 * work.step_px)
     boxes = [box for box in _patches(work, reach, patches) if _finite_share(work, box) > 0.8]
@@ -58,7 +58,7 @@ def _solve(
     members = [_members(work.theta, box, reach) for box in boxes]
     zero = float(np.median(work.valley))
     starts = np.concatenate([[0], np.cumsum([len(m) for m in members])])
-    size = 2 * len(relative) + PLANE
+    size = work.kinds * len(relative) + PLANE
     matrices, vectors = np.zeros((len(boxes), size, size)), np.zeros((len(boxes), size))
     corners, edge = np.array([box[::2] for box in boxes]), boxes[0][1] - boxes[0][0]
     patch_normals(
@@ -86,7 +86,7 @@ def _spread_news(
 ) -> None:
     """Give all columns the profile of the patches, and the changes of their numbers that go with it."""
     work.profile = local.profile
-    for kind in (0, 1):
+    for kind in range(work.kinds):
         mine = inner & (local.kind == kind)
         everyone = work.kind == kind
         if not mine.any():
@@ -111,9 +111,9 @@ def _hold_background(work: Work, members: list[Int64[np.ndarray, " _"]], levels:
     A wrong profile casts its tails into the free background of every window; held, the background makes amplitude and
     profile agree within two rounds.
     """
-    work.firmness = np.zeros(2)
+    work.firmness = np.zeros(work.kinds)
     ground = work.ground.copy()
-    for kind in (0, 1):
+    for kind in range(work.kinds):
         mine = work.kind == kind
         above = [ground[m[work.kind[m] == kind]] for m in members]
         offsets = [level - np.median(a) for level, a in zip(levels, above, strict=True) if len(a)]

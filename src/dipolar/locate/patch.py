@@ -72,12 +72,11 @@ def patch_normals(
 ):  # fmt: skip
     """Fill the normal equations (lower triangle) of every patch, squares with the given upper left corners.
 
-    Unknowns: the profile weights of both sublattices, for each of `widths`, and the plane. `members[starts[n] :
+    Unknowns: the profile weights of all sublattices, for each of `widths`, and the plane. `members[starts[n] :
     starts[n + 1]]` are the columns whose light reaches into patch n; it counts up to `reach` from them.
     Intensity counts from `zero`.
     """
-    components = len(widths)
-    size = 2 * components
+    components, size = len(widths), vectors.shape[1] - PLANE
     floor, gain, least = np.float32(variance[0]), np.float32(variance[1]), np.float32(variance[2])
     height = (edge + ROW_STRIDE - 1) // ROW_STRIDE
     for n in numba.prange(len(corners)):

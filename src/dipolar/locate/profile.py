@@ -25,7 +25,7 @@ RESOLVED = 1e-5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
-    """The profiles of the two sublattices."""
+    """The profiles of the sublattices."""
 
     components: Float[np.ndarray, "sublattice component 2"]
     """(weight, width relative to the core); weights add up to 1 and the curvature at the peak is that of a Gaussian."""
@@ -56,9 +56,9 @@ def _end(weights: Float[np.ndarray, " component"], rates: Float[np.ndarray, " co
     return float(grid[below[0]] if len(below) else grid[-1])
 
 
-def gaussian_profile() -> Profile:
-    """Return plain Gaussians for both sublattices."""
-    return make_profile(np.array([[[1.0, 1.0]], [[1.0, 1.0]]]))
+def gaussian_profile(kinds: int = 2) -> Profile:
+    """Return plain Gaussians for all sublattices."""
+    return make_profile(np.ones((kinds, 1, 2)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,15 +86,15 @@ def solve_profile(
     A sublattice without columns keeps its profile. The mixture is rescaled so that its weights add up to 1 and its
     curvature at the peak is that of a unit Gaussian: amplitude and widths keep their meaning whatever the tails are.
     """
-    count = len(widths)
+    count, kinds = len(widths), len(current.components)
     unit = np.sqrt(np.maximum(np.diag(matrix), 1e-30))
     known, mode = np.linalg.eigh(matrix / np.outer(unit, unit))
     root = np.sqrt(np.maximum(known, RESOLVED * known[-1]))
     solution, _ = scipy.optimize.nnls(root[:, None] * mode.T, mode.T @ (vector / unit) / root)
     solution = solution / unit
-    found, wider, higher = [], np.ones(2), np.ones(2)
+    found, wider, higher = [], np.ones(kinds), np.ones(kinds)
     size = max(count, current.components.shape[1])
-    for s in (0, 1):
+    for s in range(kinds):
         weights = solution[s * count : (s + 1) * count]
         mixture = np.column_stack([np.zeros(size), np.ones(size)])
         if weights.sum() < 0.3 or not np.isfinite(weights).all():

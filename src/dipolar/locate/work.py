@@ -48,9 +48,14 @@ class Work:
     neighbours: Int32[np.ndarray, " neighbour"] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     @property
+    def kinds(self) -> int:
+        """Number of kinds of columns, each with its own profile and typical shape."""
+        return len(self.typical)
+
+    @property
     def radius(self) -> Float[np.ndarray, " kind"]:
         """Radius of the fitting window per kind, in px."""
-        radius = self.choice.radius_widths * np.array([self.width(0), self.width(1)])
+        radius = self.choice.radius_widths * np.array([self.width(kind) for kind in range(self.kinds)])
         return np.clip(radius, min(2.6, 0.8 * self.step_px), 0.85 * self.step_px)
 
     def width(self, kind: int) -> float:
@@ -98,6 +103,7 @@ def start_work(
     *,
     step_px: float,
     choice: AbstractFit,
+    kinds: int = 2,
 ) -> Work:
     """Return the state before the first pass: round columns, amplitude and background read off the image.
 
@@ -120,10 +126,12 @@ def start_work(
         valley=light.least_around(blurred, guesses_px, far, 1 + far // VALLEY_PX),
         step_px=step_px,
         choice=choice,
+        profile=gaussian_profile(kinds),
+        firmness=np.zeros(kinds),
     )
-    work.typical = np.tile([width**-2, 0.0, width**-2], (2, 1))
+    work.typical = np.tile([width**-2, 0.0, width**-2], (kinds, 1))
     work.shapes = theta[:, PYY:].copy()
-    work.strengths = np.full(2, (1.0 * width**-2) ** -2)
+    work.strengths = np.full(kinds, (1.0 * width**-2) ** -2)
     work.variance = first_variance(image)
     work.converged = np.zeros(len(theta), dtype=bool)
     work.moved = np.zeros(len(theta))
@@ -152,7 +160,7 @@ def select(work: Work, rows: Int64[np.ndarray, " chosen"] | Bool[np.ndarray, " c
 
 def find_neighbours(work: Work) -> None:
     """List, for every column, the columns whose light reaches its window."""
-    support = max(float(work.profile.support[kind]) * work.width(kind) for kind in (0, 1))
+    support = max(float(work.profile.support[kind]) * work.width(kind) for kind in range(work.kinds))
     pairs = cKDTree(work.theta[:, :2]).query_pairs(support + float(work.radius.max()), output_type="ndarray")
     both = np.concatenate([pairs, pairs[:, ::-1]])
     order = np.argsort(both[:, 0], kind="stable")
