@@ -1,0 +1,96 @@
+"""How directions are chosen: found in the displacements themselves, or given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+
+from dipolar.core.errors import SettingsError
+from dipolar.core.nouns import Cells
+from dipolar.maps.mixture import Mixture, best_mixture, groups
+from dipolar.maps.neighbours import edge_px, voters
+
+FLOOR = 0.02
+"""Share of the cell's edge up to which a displacement is not told from what mistilt and scan make: 8 pm of 396."""
+MOST_CELLS = 2500
+"""Cells that the mixture is learned from; more tell nothing new about a few means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class States:
+    """Directions, each made of one or more components of a mixture."""
+
+    mixture: Mixture
+    """The components."""
+    group: Int32[np.ndarray, " component"]
+    """The direction each belongs to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbstractDirections(ABC):
+    """Where the displacement rests, and in how many directions."""
+
+    floor: float = FLOOR
+    """Displacements up to this share of the cell's edge are called not polar."""
+
+    @abstractmethod
+    def states(self, cells: Cells, flat: Bool[np.ndarray, " cell"]) -> States:
+        """Return the directions; `flat` are voting cells away from walls, at least one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundDirections(AbstractDirections):
+    """As many directions as the displacements show, one included."""
+
+    most: int = 8
+    """Greatest number of components of the mixture to try."""
+    least_turn_deg: float = 30.0
+    """Displacements that differ by less in direction are alike."""
+
+    def states(self, cells: Cells, flat: Bool[np.ndarray, " cell"]) -> States:
+        """Return the directions found."""
+        values, covariance = _thinned(cells, flat)
+        mixture = best_mixture(values, covariance, most=self.most)
+        group = groups(
+            mixture,
+            floor_px=self.floor * edge_px(cells),
+            least_turn_deg=self.least_turn_deg,
+            noise_px2=np.median(covariance, axis=0) / 9.0,
+        )
+        return States(mixture=mixture, group=group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenDirections(AbstractDirections):
+    """Directions that are known, and none at all as one more."""
+
+    angles_deg: tuple[float, ...] = (45.0, 135.0, -135.0, -45.0)
+    """Counter-clockwise from the mean a axis of the cells; the default is the four ⟨110⟩ seen along [001]."""
+
+    def __post_init__(self) -> None:
+        """Refuse to look for nothing."""
+        if not self.angles_deg:
+            raise SettingsError(
+                "At least one direction is needed.", got="angles_deg=()", do="GivenDirections(angles_deg=(45.0, -45.0))"
+            )
+
+    def states(self, cells: Cells, flat: Bool[np.ndarray, " cell"]) -> States:
+        """Return one state per direction, with the length found along it, and one without displacement."""
+        values, covariance = _thinned(cells, flat)
+        a = np.median(cells.a_px[voters(cells)], axis=0)
+        angles = np.radians(np.array(self.angles_deg)) + np.arctan2(-a[0], a[1])
+        directions = np.stack([-np.sin(angles), np.cos(angles)], axis=1)
+        mixture = best_mixture(values, covariance, most=len(angles) + 1, directions=directions)
+        return States(mixture=mixture, group=np.arange(len(angles) + 1, dtype=np.int32))
+
+
+def _thinned(
+    cells: Cells, flat: Bool[np.ndarray, " cell"]
+) -> tuple[Float[np.ndarray, "used 2"], Float[np.ndarray, "used 2 2"]]:
+    rows = np.flatnonzero(flat)
+    if len(rows) > MOST_CELLS:
+        rows = rows[np.linspace(0, len(rows) - 1, MOST_CELLS).astype(int)]
+    return cells.displacement_px[rows], cells.covariance_px2[rows]

@@ -1,0 +1,153 @@
+"""Connected regions, and the small ones that the displacements hardly support."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int32
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from dipolar.maps.neighbours import DOWN, RIGHT
+
+ROUNDS = 20
+THIN = 0.5
+"""Share of cells with all their neighbours in the same region, below which it is no more than a seam."""
+
+
+def connected(state: Int32[np.ndarray, " cell"], around: Int32[np.ndarray, "cell 8"]) -> Int32[np.ndarray, " cell"]:
+    """Return the number of the connected region of equal state that each cell is in; cells connect along a and b."""
+    rows, others = links(around, (RIGHT, DOWN))
+    same = state[rows] == state[others]
+    count = len(state)
+    graph = coo_array((np.ones(int(same.sum()), dtype=np.int8), (rows[same], others[same])), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int32)
+
+
+def links(
+    around: Int32[np.ndarray, "cell 8"], steps: tuple[int, ...]
+) -> tuple[Int32[np.ndarray, " link"], Int32[np.ndarray, " link"]]:
+    """Return the cells at both ends of every link along these steps."""
+    rows = [np.flatnonzero(around[:, step] >= 0).astype(np.int32) for step in steps]
+    others = [around[row, step] for row, step in zip(rows, steps, strict=True)]
+    return np.concatenate(rows), np.concatenate(others)
+
+
+def within(label: Int32[np.ndarray, " cell"], around: Int32[np.ndarray, "cell 8"]) -> Bool[np.ndarray, " cell"]:
+    """Return the cells whose neighbours, as far as there are any, all have their label."""
+    return np.all((around < 0) | (label[around] == label[:, None]), axis=1)
+
+
+def _contacts(label: Int32[np.ndarray, " cell"], around: Int32[np.ndarray, "cell 8"]) -> dict[int, dict[int, int]]:
+    """Return, for every region, how many links it shares with each of the others."""
+    rows, others = links(around, (RIGHT, DOWN))
+    cross = label[rows] != label[others]
+    pairs = np.stack([label[rows[cross]], label[others[cross]]], axis=1)
+    pairs, counts = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0, return_counts=True)
+    found: dict[int, dict[int, int]] = {}
+    for (one, other), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        found.setdefault(one, {})[other] = count
+    return found
+
+
+def _members(label: Int32[np.ndarray, " cell"]) -> list[Int32[np.ndarray, " member"]]:
+    order = np.argsort(label, kind="stable").astype(np.int32)
+    return np.split(order, np.cumsum(np.bincount(label))[:-1])
+
+
+def without_seams(
+    state: Int32[np.ndarray, " cell"],
+    evidence: Float[np.ndarray, "cell state"],
+    around: Int32[np.ndarray, "cell 8"],
+    means_px: Float[np.ndarray, "state 2"],
+) -> Int32[np.ndarray, " cell"]:
+    """Return the states with thin regions shared out that lie between two others and are halfway between them.
+
+    Inside a wall the displacement passes through what may be a state elsewhere: through zero between opposite domains.
+
+    Parameters
+    ----------
+    state
+        State of every cell.
+    evidence
+        Log-likelihood of each state.
+    around
+        What `neighbours` returned.
+    means_px
+        Displacement of every state.
+    """
+    state = state.copy()
+    label = connected(state, around)
+    contacts, members = _contacts(label, around), _members(label)
+    inner = np.bincount(label, weights=within(label, around), minlength=len(members))
+    for region, cells in enumerate(members):
+        beside = sorted(contacts.get(region, {}).items(), key=lambda item: -item[1])[:2]
+        if len(beside) < 2 or inner[region] >= THIN * len(cells):
+            continue
+        one, two = (int(state[members[other][0]]) for other, _ in beside)
+        enough = beside[1][1] >= 0.25 * sum(contacts[region].values())
+        if enough and one != two and _between(means_px[int(state[cells[0]])], means_px[one], means_px[two]):
+            state[cells] = np.where(evidence[cells, one] >= evidence[cells, two], one, two)
+    return state
+
+
+def _between(middle: Float[np.ndarray, "2"], one: Float[np.ndarray, "2"], two: Float[np.ndarray, "2"]) -> bool:
+    """Return whether a displacement lies about halfway on the straight line between two others."""
+    apart = two - one
+    square = float(apart @ apart)
+    if square == 0.0:
+        return False
+    share = float((middle - one) @ apart) / square
+    aside = float(np.linalg.norm(middle - one - share * apart)) / np.sqrt(square)
+    return 0.15 < share < 0.85 and aside < 0.3
+
+
+def without_islands(
+    state: Int32[np.ndarray, " cell"],
+    evidence: Float[np.ndarray, "cell state"],
+    around: Int32[np.ndarray, "cell 8"],
+    *,
+    least_cells: int,
+) -> Int32[np.ndarray, " cell"]:
+    """Return the states with weak islands joined to what surrounds them.
+
+    An island stays where it has enough cells, and its displacements are more probable with its own state than with that
+    of a neighbour by more than two times the log of the number of cells: what it costs to say where it is and how far
+    it reaches.
+
+    Parameters
+    ----------
+    state
+        State of every cell.
+    evidence
+        Log-likelihood of each state.
+    around
+        What `neighbours` returned.
+    least_cells
+        Fewest cells of a region that has neighbours.
+    """
+    state = state.copy()
+    cost = 2.0 * np.log(max(len(state), 2))
+    for _ in range(ROUNDS):
+        label = connected(state, around)
+        contacts, members = _contacts(label, around), _members(label)
+        changed = False
+        touched: set[int] = set()
+        for region in np.argsort([len(cells) for cells in members], kind="stable").tolist():
+            beside = contacts.get(region, {})
+            if not beside or region in touched:
+                continue
+            cells = members[region]
+            mine = int(state[cells[0]])
+            total = evidence[cells].sum(axis=0)
+            # where the evidence is alike (no vote at all), the longer border decides
+            others = {int(state[members[other][0]]): 0.0 for other in beside}
+            for other, count in beside.items():
+                others[int(state[members[other][0]])] += 1e-3 * count
+            best = max(others, key=lambda other: total[other] + others[other])
+            if len(cells) < least_cells or total[mine] - total[best] < cost:
+                state[cells] = best
+                changed = True
+                touched.update(beside)
+        if not changed:
+            break
+    return state
