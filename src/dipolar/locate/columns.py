@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.errors import NoLatticeError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Basis, Columns, Image
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
@@ -14,7 +13,7 @@ from dipolar.locate.contrast import Contrast, Polarity, find_polarity
 from dipolar.locate.finish import finish
 from dipolar.locate.fit import full_fit
 from dipolar.locate.index import index_points
-from dipolar.locate.lattice import find_steps
+from dipolar.locate.lattice import find_steps, no_crystal
 from dipolar.locate.peaks import column_scales, find_maxima
 from dipolar.locate.rough import Draft, first_columns, settled
 from dipolar.locate.sublattice import assign_sublattices
@@ -75,15 +74,6 @@ def locate_columns(
     draft = first_columns(data, blurred, found, step_px=step_px, choice=fit, bright=bright, slope=polarity.slope)
     full_fit(draft.work, progress=progress)
     return _finish(image, settled(draft), bright, polarity)
-
-
-def no_crystal(peaks: int) -> NoLatticeError:
-    """Return the error to raise where maxima were found, but no lattice of them."""
-    return NoLatticeError(
-        "no crystal was found: neighbouring columns on a lattice were expected.",
-        got=f"{peaks} intensity maxima, none of them with neighbours where a lattice would have them",
-        do="check that the image is in focus and atomically resolved",
-    )
 
 
 def _finish(image: Image, draft: Draft, bright: Basis, polarity: Polarity) -> Columns:

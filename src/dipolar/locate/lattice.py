@@ -20,6 +20,8 @@ MAX_TILES = 9
 SMALLEST_STEP_PX = 3.0
 BACKGROUND_PX = 40.0  # slower variations are background; passes lattices of up to ~120 px per cell
 FAINTEST_PEAK = 0.12  # of the highest; an A-B peak at B/A = 0.1 still stands at 0.2
+MOST_PEAKS = 16  # of the autocorrelation, looked at for a cell: A, B and O make four per cell
+REPEATS = 0.8  # share of the best correlation at which the image still repeats
 FLATTEST_CRYSTAL = 0.12  # share of the variance that repeats: amorphous images stay below 0.08
 
 
@@ -50,6 +52,44 @@ def find_steps(data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"])
     if _center_is_occupied(sampler, first, second):
         return _orient(0.5 * (first + second), 0.5 * (first - second))
     return _orient(*_alternate(sampler, first, second))
+
+
+def find_cell(
+    data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]
+) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+    """Return the two shortest vectors (y, x) after which the whole image repeats, whatever stands in between.
+
+    `find_steps` asks which vectors lead from column to column; here only those count that lead to like columns. The
+    autocorrelation is as high as anywhere at all of them and lower at vectors between unlike columns, by as much as
+    their heights differ.
+
+    Raises
+    ------
+    NoLatticeError
+        Where no two independent vectors repeat.
+    """
+    correlation = mean_autocorrelation(data, valid)
+    peaks = _peaks(correlation)[:MOST_PEAKS]
+    sampler = _Sampler(correlation)
+    pairs, scores = [], []
+    for i, j in itertools.combinations(range(len(peaks)), 2):
+        first, second = reduce_basis(peaks[i], peaks[j])
+        area = abs(first[0] * second[1] - first[1] * second[0])
+        short, long = np.hypot(*first), np.hypot(*second)
+        if short < SMALLEST_STEP_PX or long > 3.0 * short or area < 0.45 * short * long:
+            continue
+        heights = sampler(np.array([first, second, first + second, first - second]), summit=True)
+        if len(heights) == 4:
+            pairs.append((first, second, area))
+            scores.append(float(heights.min()))
+    best = max(scores, default=0.0)
+    if best < FLATTEST_CRYSTAL:
+        raise _no_lattice(data)
+    # all multiples of the cell score alike; of lattices of one area, the best score has the best vectors
+    smallest = min(pair[2] for pair, score in zip(pairs, scores, strict=True) if score > REPEATS * best)
+    alike = [k for k, pair in enumerate(pairs) if pair[2] < 1.2 * smallest]
+    first, second, _ = pairs[max(alike, key=lambda k: scores[k])]
+    return first, second
 
 
 def mean_autocorrelation(
@@ -267,4 +307,13 @@ def _no_lattice(data: Float32[np.ndarray, "y x"]) -> NoLatticeError:
         "no crystal lattice was found: an image with resolved, repeating columns was expected.",
         got=f"{data.shape[0]} x {data.shape[1]} px in which no two vectors repeat",
         do="check that the image is in focus and atomically resolved (5 to 100 px per unit cell)",
+    )
+
+
+def no_crystal(peaks: int) -> NoLatticeError:
+    """Return the error to raise where maxima were found, but no lattice of them."""
+    return NoLatticeError(
+        "no crystal was found: neighbouring columns on a lattice were expected.",
+        got=f"{peaks} intensity maxima, none of them with neighbours where a lattice would have them",
+        do="check that the image is in focus and atomically resolved",
     )

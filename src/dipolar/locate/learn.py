@@ -23,9 +23,13 @@ MAP_GRID = 6.0
 SHAPE_LOOSE = 0.6
 SHAPE_SCATTER = (0.02, 0.15)
 """Least and largest scatter of shapes that is believed, relative to the shape."""
+CROWDED_SHAPE_SCATTER = (0.02, 0.05)
+"""The same where oxygen overlaps its neighbours: what looks like a stretched column is mostly another one beside it."""
 GROUND_SCATTER = 0.05
 """How far, in amplitudes of the brighter kind, a background may stray from the valleys between the columns. A column
 that stands apart knows its background ten times better; overlapping ones can trade it for width without end."""
+CROWDED_GROUND_SCATTER = 0.02
+"""The same where oxygen fills what would be background."""
 
 
 def learn_surroundings(work: Work, *, loose: bool) -> None:
@@ -74,7 +78,8 @@ def _learn_shapes(
     work.shapes[mine] = np.column_stack([m(work.theta[mine, :2]) for m in maps])
     scatter = np.mean((1.4826 * np.median(np.abs(shape - work.shapes[rows]), axis=0)) ** 2)
     own = float(np.nanmean(np.nanmedian(noise[:, (PYY, PYX, PXX), (PYY, PYX, PXX)], axis=0)))
-    variance = 1.0 / _strength(float(scatter), own, work.strengths[kind], typical, SHAPE_SCATTER)
+    limits = CROWDED_SHAPE_SCATTER if work.crowded else SHAPE_SCATTER
+    variance = 1.0 / _strength(float(scatter), own, work.strengths[kind], typical, limits)
     work.strengths[kind] = work.correlation / variance
 
 
@@ -89,7 +94,7 @@ def _learn_ground(
 def ground_scatter(work: Work) -> float:
     """Return how far a background may stray from the valleys between the columns."""
     brightest = max(float(np.median(np.abs(work.theta[work.kind == k, AMPLITUDE]))) for k in np.unique(work.kind))
-    return GROUND_SCATTER * brightest
+    return (CROWDED_GROUND_SCATTER if work.crowded else GROUND_SCATTER) * brightest
 
 
 def _strength(scatter: float, own: float, before: float, typical: float, limits: tuple[float, float]) -> float:

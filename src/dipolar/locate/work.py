@@ -24,7 +24,11 @@ VALLEY_PX = 8
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Work:
-    """The state of a fit between passes. Arrays are per column unless said otherwise."""
+    """The state of a fit between passes. Arrays are per column unless said otherwise.
+
+    Where oxygen shows, columns are `crowded`: passes fit the kinds in turn, since fitted at once, each from where the
+    others were, they would push each other to and fro; and shape and background are held tighter to those around.
+    """
 
     image: Float32[np.ndarray, "y x"]
     kind: Int8[np.ndarray, " column"]
@@ -37,6 +41,7 @@ class Work:
     profile: Profile = field(default_factory=gaussian_profile)
     variance: Variance = field(default_factory=lambda: Variance(floor=1.0, gain=0.0, least=1.0))
     slope: Slope = "rising"
+    crowded: bool = False
     shapes: Float[np.ndarray, "column 3"] = field(default_factory=lambda: np.zeros((0, 3)))
     typical: Float[np.ndarray, "kind 3"] = field(default_factory=lambda: np.zeros((2, 3)))
     factors: tuple[float, float] = (1.0, 1.0)
@@ -173,10 +178,12 @@ def one_pass(
 ) -> None:
     """Fit every column (or the active ones) once, its neighbours held, until a step would gain `tolerance` in chi²."""
     active = np.ones(len(work.theta), dtype=np.bool_) if active is None else active
-    out = np.empty_like(work.theta)
     reach = 0.3 * work.step_px
-    kernels.fit_pass(work.state(), out, active, reach, iterations, tolerance, work.converged, work.moved)
-    work.theta = out
+    for kind in range(work.kinds if work.crowded else 1):
+        mine = active & (work.kind == kind) if work.crowded else active
+        out = np.empty_like(work.theta)
+        kernels.fit_pass(work.state(), out, mine, reach, iterations, tolerance, work.converged, work.moved)
+        work.theta = out
 
 
 def spread(rows: Int64[np.ndarray, " row"], most: int) -> Int64[np.ndarray, " chosen"]:
