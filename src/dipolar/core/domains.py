@@ -59,7 +59,7 @@ class Profile:
     width_px: tuple[float, float, float]
     """Full width 2ξ: 16 %, 50 % and 84 % quantile; nan where too few cells stand on either side."""
     position_px: tuple[float, float, float]
-    """Place x0 of the wall against its curve: the same quantiles."""
+    """Place x0 of the wall against its curve, which was moved to the median: the same quantiles."""
     before_px: float
     """d1, the component deep in the first domain."""
     before_sigma_px: float
@@ -89,7 +89,7 @@ class Wall:
     after: int
     """Domain on the right."""
     kind: str
-    """ "180°", "90° in projection (71° or 109°)", "rim of a polar region", or the turn in degrees."""
+    """ "180° in projection", "90° in projection (71° or 109°)", "rim of a polar region", or the turn in degrees."""
     turn_deg: float
     """Angle between the two mean displacements, 0 to 180."""
     turn_sigma_deg: float

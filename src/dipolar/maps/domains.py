@@ -61,8 +61,7 @@ def find_domains(
     means, spread = _moments(states)
     state = without_seams(state, evidence, around, means)
     state = without_islands(state, evidence, around, least_cells=least_cells)
-    label = connected(state, around)
-    label, state = _by_size(label), state
+    label = _by_size(connected(state, around))
     return _described(cells, around, label, state, chance, (means, spread), directions.floor)
 
 

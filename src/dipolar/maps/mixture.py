@@ -121,11 +121,11 @@ def _splits(mixture: Mixture) -> list[Mixture]:
     found = []
     for worst in sorted({int(np.argmax(size)), int(np.argmax(size * mixture.weight)), int(np.argmax(mixture.weight))}):
         values, axes = np.linalg.eigh(mixture.spread_px2[worst])
-        step = np.sqrt(values[1]) * axes[:, 1]
+        step = np.sqrt(2.0 / np.pi * values[1]) * axes[:, 1]  # the means of both halves of a normal distribution
         mean = np.concatenate([mixture.mean_px, mixture.mean_px[worst][None] + step])
         mean[worst] -= step
         spread = np.concatenate([mixture.spread_px2, mixture.spread_px2[worst][None]])
-        spread[[worst, -1]] = np.diag([values[0], values[0]]) + 0.05 * values[1] * np.eye(2)
+        spread[[worst, -1]] = mixture.spread_px2[worst] - np.outer(step, step)
         weight = np.append(mixture.weight, mixture.weight[worst] / 2.0)
         weight[worst] /= 2.0
         found.append(_with(mixture, weight, mean, spread))

@@ -149,7 +149,7 @@ def domain_sizes(
 def _stretches(
     cells: Cells, around: Int32[np.ndarray, "cell 8"], label: Int32[np.ndarray, " cell"]
 ) -> list[tuple[Int32[np.ndarray, " stretch"], Float[np.ndarray, " stretch"]]]:
-    """Return, for links along a and along b, the straight stretches of walls: whose they are and how many cells long."""
+    """Return, for links along a and along b, straight stretches of walls: whose they are and how many cells long."""
     found = []
     for step, line in ((RIGHT, cells.col), (DOWN, cells.row)):
         one, two = links(around, (step,))

@@ -1,0 +1,151 @@
+"""Where exactly a wall runs: its curve moved to where the displacement is halfway, smoothly along its length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.polynomial import legendre
+from scipy.optimize import least_squares
+
+from dipolar.maps.profile import NARROWEST, WIDEST, Across, Prior, scatter_px2
+
+TERMS = (2, 3, 5, 8)
+"""Legendre polynomials tried for the shift along the wall: 2 move and turn it, more bend it."""
+CELLS_PER_TERM = 5.0
+"""Length of wall, in cells, that each of them needs."""
+SMOOTH = 0.4
+"""ξ in edges of the cell below which the sum over cells is no longer smooth in the wall's place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shape:
+    """The shift of a wall's curve along its length."""
+
+    coefficients_px: Float[np.ndarray, " term"]
+    """Of Legendre polynomials in the place along the wall from -1 to 1."""
+    scatter_px2: float
+    """Variance of the cells about the profile beyond their own."""
+    log_width: Float[np.ndarray, " known"]
+    """log ξ at which the volume below is known."""
+    log_volume: Float[np.ndarray, " known"]
+    """Log of the volume of shifts that the cells leave open at that ξ, x0 apart."""
+
+    def shift_px(self, along: Float[np.ndarray, " place"]) -> Float[np.ndarray, " place"]:
+        """Return the shift at places along the wall, from -1 to 1."""
+        return legendre.legval(along, self.coefficients_px)
+
+
+def fit_shape(across: Across, along: Float[np.ndarray, " cell"], prior: Prior, *, length_cells: float) -> Shape:
+    """Return the shift that fits best, with as many terms as the Bayesian information criterion allows.
+
+    For every trial the sides d1, d2 follow by linear least squares; ξ is fitted along and thrown away, since its
+    posterior is found on a grid later.
+
+    Parameters
+    ----------
+    across
+        The cells beside the wall.
+    along
+        Place of each along the wall, from -1 to 1.
+    prior
+        The two sides as the domains have them, and the edge of the cell.
+    length_cells
+        Length of the wall.
+    """
+    best: tuple[float, np.ndarray, float, np.ndarray] | None = None
+    start = np.zeros(1)
+    for terms in (1, *TERMS):
+        if terms > 1 and terms > length_cells / CELLS_PER_TERM:
+            break
+        start = np.concatenate([start, np.zeros(terms - len(start))])
+        coefficients, width, residual = _fit(across, along, prior, start)
+        criterion = float(np.sum(residual**2)) + terms * np.log(len(along))
+        if best is not None and criterion > best[0]:
+            break
+        best, start = (criterion, coefficients, width, residual), coefficients
+    assert best is not None
+    _, coefficients, width, residual = best
+    own = residual * np.sqrt(across.variance_px2)
+    scatter = scatter_px2(own, across.variance_px2, len(coefficients) + 3)
+    log_width = np.log(np.geomspace(NARROWEST, WIDEST, 16) * prior.edge_px)
+    volume = _log_volume(across, along, prior, coefficients, np.exp(log_width), scatter)
+    return Shape(coefficients_px=coefficients, scatter_px2=scatter, log_width=log_width, log_volume=volume)
+
+
+def _fit(
+    across: Across, along: Float[np.ndarray, " cell"], prior: Prior, start: Float[np.ndarray, " term"]
+) -> tuple[Float[np.ndarray, " term"], float, Float[np.ndarray, " cell"]]:
+    """Return coefficients, ξ and residuals over sigma of the best of two starts, a narrow and a wide wall."""
+    basis = legendre.legvander(along, len(start) - 1)
+    root = 1.0 / np.sqrt(across.variance_px2)
+    low, high = np.log(SMOOTH * prior.edge_px), np.log(WIDEST * prior.edge_px)
+
+    def residuals(parameters: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " residual"]:
+        shift = basis @ parameters[:-1]
+        # as in `steepness`, with a place for every cell
+        off, width = across.distance_px - shift, np.exp(parameters[-1])
+        share = (1.0 - prior.corner_share) * np.tanh(off / width)
+        if prior.corner_share > 0:
+            share += prior.corner_share * np.tanh((off[:, None] + across.corners_px) / width).mean(axis=1)
+        design = np.stack([0.5 * (1.0 - share), 0.5 * (1.0 + share)], axis=1) * root[:, None]
+        loose = np.eye(2) / prior.spread_px
+        expected = np.array([prior.before_px, prior.after_px])
+        whole = np.concatenate([design, loose])
+        target = np.concatenate([across.component_px * root, loose @ expected])
+        sides = np.linalg.solve(whole.T @ whole, whole.T @ target)
+        return np.concatenate([target - whole @ sides, parameters[:-1] / (2.0 * prior.edge_px)])
+
+    found = [
+        least_squares(
+            residuals,
+            np.append(start, np.log(width * prior.edge_px)),
+            bounds=(np.append(np.full(len(start), -np.inf), low), np.append(np.full(len(start), np.inf), high)),
+            x_scale=np.append(np.full(len(start), 0.2 * prior.edge_px), 0.3),
+            max_nfev=30,
+            xtol=1e-5,
+            ftol=1e-5,
+        )
+        for width in ((0.6, 2.0) if len(start) == 1 else (1.0,))
+    ]
+    best = min(found, key=lambda one: float(one.cost))
+    return best.x[:-1], float(np.exp(best.x[-1])), residuals(best.x)[: len(along)]
+
+
+def _log_volume(
+    across: Across,
+    along: Float[np.ndarray, " cell"],
+    prior: Prior,
+    coefficients: Float[np.ndarray, " term"],
+    widths_px: Float[np.ndarray, " known"],
+    scatter: float,
+) -> Float[np.ndarray, " known"]:
+    """Return ½ log |covariance| of the coefficients but the first at every ξ (Laplace's approximation).
+
+    Fitting the shape makes the wall look narrower than it is; wider walls leave more shapes open, and this gives them
+    their due weight.
+    """
+    if len(coefficients) < 2:
+        return np.zeros(len(widths_px))
+    basis = legendre.legvander(along, len(coefficients) - 1)
+    off = across.distance_px - basis @ coefficients
+    apart = prior.after_px - prior.before_px
+    result = np.empty(len(widths_px))
+    for row, width in enumerate(np.maximum(widths_px, SMOOTH * prior.edge_px)):
+        slope = 0.5 * apart / width / np.cosh(np.minimum(np.abs(off / width), 30.0)) ** 2
+        weight = slope**2 / (across.variance_px2 + scatter)
+        normal = (basis[:, 1:] * weight[:, None]).T @ basis[:, 1:]
+        normal += np.eye(len(coefficients) - 1) / (2.0 * prior.edge_px) ** 2
+        result[row] = -0.5 * np.linalg.slogdet(normal)[1]
+    return result
+
+
+def moved(across: Across, shift_px: Float[np.ndarray, " cell"], scatter: float) -> Across:
+    """Return the cells with distances from the shifted curve and the scatter added to their variance."""
+    return Across(
+        distance_px=across.distance_px - shift_px,
+        component_px=across.component_px,
+        variance_px2=across.variance_px2 + scatter,
+        corners_px=across.corners_px,
+    )

@@ -1,0 +1,98 @@
+"""The kind of a wall from the turn of the displacement, and its bound charge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from dipolar.core.domains import Domains
+
+E_PER_NM2_PER_UC_PER_CM2 = 0.0624151
+"""1 µC/cm² in elementary charges per nm²."""
+ABOUT_DEG = 25.0
+"""A turn this near to 180° or 90° is called so."""
+SLIGHT = 0.15
+"""Share of |u2 - u1| below which a charge is that of a wall slightly off its neutral direction (9°)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Bound charge of a wall."""
+
+    px: float
+    """-(u2 - u1)·n."""
+    sigma_px: float
+    """One standard error of it."""
+    words: str
+    """Head-to-head, tail-to-tail or neutral."""
+    e_per_nm2: float
+    """Of the polarization, in elementary charges per nm²; nan where unknown."""
+
+
+def turn_of(domains: Domains, one: int, two: int) -> tuple[float, float]:
+    """Return the angle between the displacements of two domains in degrees, 0 to 180, and its standard error."""
+    turn = abs((domains.angle_deg[two] - domains.angle_deg[one] + 180.0) % 360.0 - 180.0)
+    return float(turn), float(np.hypot(domains.angle_sigma_deg[one], domains.angle_sigma_deg[two]))
+
+
+def kind_of(domains: Domains, one: int, two: int, turn_deg: float) -> str:
+    """Return the kind of a wall as the projection shows it.
+
+    Along a pseudocubic [100] of a rhombohedral crystal, the ⟨111⟩ displacements show as ⟨110⟩. A 180° wall shows as
+    180°. A 71° wall reverses one component and a 109° wall two: where one of those seen is reversed, either shows as
+    90°; a 71° wall that reverses the component along the beam does not show at all, and a 109° wall that reverses both
+    components in the image shows as 180° too.
+    """
+    polar = int(domains.polar[one]) + int(domains.polar[two])
+    if polar == 0:
+        return "step between regions that are not polar"
+    if polar == 1:
+        return "rim of a polar region"
+    if turn_deg >= 180.0 - ABOUT_DEG:
+        return "180° in projection"
+    if abs(turn_deg - 90.0) <= ABOUT_DEG:
+        return "90° in projection (71° or 109°)"
+    return f"{turn_deg:.0f}° in projection"
+
+
+def charge_of(
+    domains: Domains,
+    one: int,
+    two: int,
+    points_px: Float[np.ndarray, "point 2"],
+    edge_px: float,
+    uc_per_cm2_per_pm: float | None,
+) -> Charge:
+    """Return the bound charge -(u2 - u1)·n, averaged along a wall; n leads from the first domain into the second.
+
+    The mean normal of a curve is that of the line between its ends, so a closed wall has none in all. Sigma includes
+    that of both means and of the direction of the wall, which the ends tell to 0.3 cells each.
+    """
+    length = float(np.sum(np.linalg.norm(np.diff(points_px, axis=0), axis=1)))
+    chord = points_px[-1] - points_px[0]
+    if length == 0.0:
+        return Charge(px=float("nan"), sigma_px=float("nan"), words="unknown", e_per_nm2=float("nan"))
+    normal = np.array([chord[1], -chord[0]]) / length
+    apart = domains.mean_px[two] - domains.mean_px[one]
+    covariance = domains.mean_covariance_px2[two] + domains.mean_covariance_px2[one]
+    along = np.array([-normal[1], normal[0]])
+    turned = float(apart @ along) * 0.3 * np.sqrt(2.0) * edge_px / length
+    charge = -float(apart @ normal)
+    sigma = float(np.sqrt(normal @ covariance @ normal + turned**2))
+    factor, size = uc_per_cm2_per_pm, domains.pixel_size_pm
+    sign = -1.0 if factor is not None and factor < 0 else 1.0
+    known = factor is not None and size is not None
+    return Charge(
+        px=charge,
+        sigma_px=sigma,
+        words=_words(sign * charge, sigma, float(np.linalg.norm(apart))),
+        e_per_nm2=charge * size * factor * E_PER_NM2_PER_UC_PER_CM2 if known else float("nan"),  # type: ignore[operator]
+    )
+
+
+def _words(charge: float, sigma: float, apart: float) -> str:
+    if not abs(charge) > max(2.0 * sigma, SLIGHT * apart):
+        return "neutral"
+    return "head-to-head" if charge > 0 else "tail-to-tail"
