@@ -1,5 +1,6 @@
 """Columns → Cells: unit cells, displacement, cell parameters and strain, each with its sigma; and what follows."""
 
+from dipolar.measure.antipolar import antipolar_order, wave_map
 from dipolar.measure.cells import build_cells
 from dipolar.measure.edits import apply_edits
 from dipolar.measure.polarization import load_material, polarization
@@ -9,6 +10,7 @@ from dipolar.measure.summary import summarize
 from dipolar.measure.uniformity import rms_deviation_px
 
 __all__ = [
+    "antipolar_order",
     "apply_edits",
     "build_cells",
     "lattice_size_px",
@@ -19,4 +21,5 @@ __all__ = [
     "strain",
     "subtract_reference",
     "summarize",
+    "wave_map",
 ]

@@ -1,5 +1,6 @@
 """Specimens from nothing, with their truth; and the limit that noise sets."""
 
+from dipolar.simulate.antipolar import simulate_wave, waved
 from dipolar.simulate.benchmark import LOW_DOSE, benchmark_film
 from dipolar.simulate.crystal import Dislocation, Layer
 from dipolar.simulate.detector import count
@@ -28,6 +29,8 @@ __all__ = [
     "render_columns",
     "rms_per_component",
     "simulate_film",
+    "simulate_wave",
     "truth_cells",
     "wall",
+    "waved",
 ]
