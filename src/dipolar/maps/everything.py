@@ -1,0 +1,59 @@
+"""All maps of one measurement at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dipolar.core.domains import Maps
+from dipolar.core.nouns import Cells, Columns
+from dipolar.maps.anomalies import find_anomalies
+from dipolar.maps.charge import bound_charge
+from dipolar.maps.choices import AbstractDirections
+from dipolar.maps.domains import find_domains
+from dipolar.maps.vortices import find_defects
+from dipolar.maps.walls import WallFit, find_walls
+
+
+def make_maps(
+    cells: Cells,
+    columns: Columns,
+    *,
+    shape_px: tuple[int, int],
+    rng: np.random.Generator,
+    directions: AbstractDirections | None = None,
+    fit: WallFit | None = None,
+    uc_per_cm2_per_pm: float | None = None,
+    most_anomalies: int = 20,
+) -> Maps:
+    """Return domains, walls, bound charge, vortices and places to look next.
+
+    Parameters
+    ----------
+    cells, columns
+        What was measured, the offset of a reference removed where there is one.
+    shape_px
+        Rows and columns of the image.
+    rng
+        For the draws from the posteriors of walls.
+    directions
+        `FoundDirections` (the default) or `GivenDirections`.
+    fit
+        How wall profiles are fitted.
+    uc_per_cm2_per_pm
+        Polarization per displacement, signed; None speaks of displacement only.
+    most_anomalies
+        Greatest number of places to look next.
+
+    Raises
+    ------
+    CalibrationError
+        Where a factor is given and the pixel size is not known.
+    """
+    domains = find_domains(cells, directions=directions)
+    return Maps(
+        domains=domains,
+        walls=find_walls(cells, domains, rng=rng, fit=fit, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
+        charge=bound_charge(cells, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
+        defects=find_defects(cells),
+        anomalies=find_anomalies(cells, columns, shape_px=shape_px, domains=domains, most=most_anomalies),
+    )
