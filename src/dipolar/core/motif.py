@@ -114,3 +114,79 @@ def in_role(sites: SiteColumns, role: Role) -> np.ndarray:
     """Return which columns stand on sites of that role, shape (column,)."""
     roles = np.array([site.role for site in sites.motif.sites])
     return roles[sites.site] == role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Offsets:
+    """How far columns stand from where their neighbours say, one row per column that has them all."""
+
+    what: str
+    """In words: "B against A", "A against O"."""
+    positions_px: Float[np.ndarray, "row 2"]
+    """Where the neighbours say the column is, (y, x)."""
+    offset_px: Float[np.ndarray, "row 2"]
+    """Column minus that, (dy, dx)."""
+    covariance_px2: Float[np.ndarray, "row 2 2"]
+    """Covariance of `offset_px`, what the columns share of the scan noise included."""
+    column: Int32[np.ndarray, " row"]
+    """Row of the column in `SiteColumns`."""
+    cell: Int32[np.ndarray, "row 2"]
+    """Its cell."""
+    grain: Int32[np.ndarray, " row"]
+    """Crystal that `cell` counts in."""
+    flags: UInt32[np.ndarray, " row"]
+    """Bits of `dipolar.core.flags.Flag`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Octahedra:
+    """Oxygen around each B column in projection, one row per B column with all its neighbours."""
+
+    positions_px: Float[np.ndarray, "row 2"]
+    """The B column, (y, x)."""
+    tilt_deg: Float[np.ndarray, " row"]
+    """Rotation of the oxygen about B against the lattice of A around it, counter-clockwise on the screen."""
+    tilt_sigma_deg: Float[np.ndarray, " row"]
+    """One standard error."""
+    members: Int32[np.ndarray, "row member"]
+    """Rows of the columns that the tilt is made of: B, its oxygen, the A columns around."""
+    weights_deg_per_px: Float[np.ndarray, "row member 2"]
+    """How the tilt changes with each of them."""
+    cell: Int32[np.ndarray, "row 2"]
+    """Cell of the B column."""
+    grain: Int32[np.ndarray, " row"]
+    """Crystal that `cell` counts in."""
+    flags: UInt32[np.ndarray, " row"]
+    """Bits of `dipolar.core.flags.Flag`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TiltPattern:
+    """The mean tilt of a crystal, its sign taken to alternate in one way."""
+
+    alternates: tuple[bool, bool]
+    """Whether the sign changes from cell to cell along a and along b."""
+    tilt_deg: float
+    """Mean of the tilts with these signs; its own sign depends on where the cells start to count."""
+    tilt_sigma_deg: float
+    """One standard error; oxygen shared by two octahedra counted as shared."""
+
+
+def row_of(
+    grain: Int32[np.ndarray, " place"],
+    cell: Int32[np.ndarray, "place 2"],
+    site: Int8[np.ndarray, " place"],
+    wanted: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Int32[np.ndarray, " wanted"]:
+    """Return the row of each wanted (grain, cell, site) in a table with these keys, -1 where it has none."""
+    table = np.column_stack([grain, cell, site]).astype(np.int64)
+    asked = np.column_stack(wanted).astype(np.int64)
+    both = np.concatenate([table, asked])
+    low = both.min(axis=0, initial=0)
+    size = both.max(axis=0, initial=0) - low + 1
+    code = np.ravel_multi_index(tuple((both - low).T), tuple(size.tolist()))
+    have, want = code[: len(table)], code[len(table) :]
+    order = np.argsort(have, kind="stable")
+    at = np.minimum(np.searchsorted(have[order], want), max(len(have) - 1, 0))
+    rows = order[at] if len(have) else np.full(len(want), -1)
+    return np.where(have[rows] == want, rows, -1).astype(np.int32) if len(have) else rows.astype(np.int32)

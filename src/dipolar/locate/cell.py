@@ -95,8 +95,8 @@ def fit_motif(motif: Motif, cell_px: Float[np.ndarray, "2 2"], mean: MeanCell) -
         found = np.linalg.norm(cell_px, axis=1)
         raise ImageError(
             f"the cell of {motif.name} was expected in the image.",
-            got=f"a cell of {found[0]:.1f} × {found[1]:.1f} px (ratio {found[1] / found[0]:.3f}), where the structure has "
-            f"{motif.a_pm:.0f} × {motif.b_pm:.0f} pm at {motif.gamma_deg:.1f}°",
+            got=f"a cell of {found[0]:.1f} × {found[1]:.1f} px (ratio {found[1] / found[0]:.3f}), where the structure "
+            f"has {motif.a_pm:.0f} × {motif.b_pm:.0f} pm at {motif.gamma_deg:.1f}°",
             do="check the zone axis, or give the structure in its smallest (pseudocubic) cell",
         )
     turn, places = best

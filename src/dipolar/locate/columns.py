@@ -8,6 +8,7 @@ from jaxtyping import Float, Int32
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Basis, Columns, Image
+from dipolar.locate.beside_oxygen import columns_beside_oxygen
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
 from dipolar.locate.contrast import Contrast, Polarity, find_polarity
 from dipolar.locate.finish import finish
@@ -31,7 +32,8 @@ def locate_columns(
 
     The lattice is found in the autocorrelation; maxima at its scale are linked to their neighbours and indexed; sites
     that the neighbours predict but no maximum marks are added; all columns are fitted together by Poisson maximum
-    likelihood, each with the light of its neighbours subtracted; the noise is read off the residuals.
+    likelihood, each with the light of its neighbours subtracted; the noise is read off the residuals. Where oxygen
+    shows, it is fitted with them, but is not in this table: see `locate_sites`.
 
     Parameters
     ----------
@@ -60,10 +62,14 @@ def locate_columns(
     data, valid = image.data, np.isfinite(image.data)
     filled = data if valid.all() else np.where(valid, data, np.float32(np.median(data[valid])))
     progress("finding the lattice", 0.0)
-    steps = find_steps(filled, valid)
+    steps, crowded = find_steps(filled, valid)
     step_px = float(np.sqrt(np.mean(np.sum(steps**2, axis=1))))
     blurred, filtered = column_scales(filled, step_px=step_px)
     polarity = find_polarity(data, filtered, valid, contrast=contrast)
+    if crowded or polarity.kind != "bright":
+        with_oxygen = columns_beside_oxygen(image, polarity, fit=fit, bright=bright, progress=progress)
+        if with_oxygen is not None:
+            return with_oxygen
     data, blurred, filtered = (polarity.turned(picture) for picture in (data, blurred, filtered))
     peaks = find_maxima(filtered, valid, step_px=step_px)
     progress("finding the lattice", 0.6)

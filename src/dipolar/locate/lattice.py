@@ -22,14 +22,19 @@ BACKGROUND_PX = 40.0  # slower variations are background; passes lattices of up 
 FAINTEST_PEAK = 0.12  # of the highest; an A-B peak at B/A = 0.1 still stands at 0.2
 MOST_PEAKS = 16  # of the autocorrelation, looked at for a cell: A, B and O make four per cell
 REPEATS = 0.8  # share of the best correlation at which the image still repeats
+TWO_STEPS_ALIKE = 0.15  # by which two steps correlate better than one of any kind where oxygen stands in between
+UNLIKE = ((1, 1), (1, 0), (0, 1))  # parities of lattice points that another kind of column may have
 FLATTEST_CRYSTAL = 0.12  # share of the variance that repeats: amorphous images stay below 0.08
 
 
-def find_steps(data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "2 2"]:
-    """Return the two shortest lattice steps between columns, as rows (y, x), in px.
+def find_steps(
+    data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]
+) -> tuple[Float[np.ndarray, "2 2"], bool]:
+    """Return the two shortest steps from A to B, as rows (y, x), in px; and whether other columns stand in between.
 
-    In a perovskite seen along [100] these lead from A to B, half a cell diagonal each; where B is invisible, from A to
-    where B would be.
+    In a perovskite seen along [100] these are half a cell diagonal each; where B is invisible, they lead from A to
+    where B would be. Where oxygen shows, the shortest vectors from column to column lead from A to oxygen and from
+    there to B: all unlike columns, which correlate worse than those two such steps apart.
 
     Parameters
     ----------
@@ -50,8 +55,11 @@ def find_steps(data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"])
     first, second = _best_pair(correlation, peaks, data)
     sampler = _Sampler(correlation)
     if _center_is_occupied(sampler, first, second):
-        return _orient(0.5 * (first + second), 0.5 * (first - second))
-    return _orient(*_alternate(sampler, first, second))
+        return orient(0.5 * (first + second), 0.5 * (first - second)), False
+    alike = _alike(sampler, first, second)
+    if alike[0, 0] - max(alike[parity] for parity in UNLIKE) > TWO_STEPS_ALIKE:
+        return orient(first + second, first - second), True
+    return orient(*_alternate(alike, first, second)), False
 
 
 def find_cell(
@@ -271,26 +279,33 @@ def _center_is_occupied(sampler: _Sampler, first: Float[np.ndarray, "2"], second
     return bool(np.mean(middles) > np.mean(edges) + 0.05 * (top - np.mean(edges)))
 
 
-def _alternate(
+def _alike(
     sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]
+) -> dict[tuple[int, int], float]:
+    """Return the mean height of the autocorrelation at the lattice points of each parity."""
+    return {
+        parity: float(np.sum(heights) / max(len(heights), 1))
+        for parity in (*UNLIKE, (0, 0))
+        for heights in [sampler(_combinations(first, second, parity), summit=True)]
+    }
+
+
+def _alternate(
+    alike: dict[tuple[int, int], float], first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
     """Return steps of the same lattice that both lead to the other kind of column.
 
     The kinds alternate along both steps in a perovskite seen along [100], along one of them only when seen along [110]:
     like columns correlate better than unlike ones.
     """
-    alike = {
-        parity: float(np.sum(heights) / max(len(heights), 1))
-        for parity in ((1, 1), (1, 0), (0, 1))
-        for heights in [sampler(_combinations(first, second, parity), summit=True)]
-    }
-    spread = max(alike.values()) - min(alike.values())
-    if spread < 0.02 or alike[1, 1] > max(alike.values()) - 0.2 * spread:
+    highest, lowest = (choose(alike[parity] for parity in UNLIKE) for choose in (max, min))
+    spread = highest - lowest
+    if spread < 0.02 or alike[1, 1] > highest - 0.2 * spread:
         return first, second
     return (second, first + second) if alike[1, 0] > alike[0, 1] else (first, first + second)
 
 
-def _orient(first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2 2"]:
+def orient(first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> Float[np.ndarray, "2 2"]:
     """Order and sign the steps so that a = sum points right and b = difference points down."""
     best, best_score = np.stack([first, second]), -np.inf
     for p, q in ((first, second), (second, first)):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int8, Int32
 from scipy.spatial import cKDTree
 
-from dipolar.core.motif import Motif
+from dipolar.core.motif import Motif, row_of
 from dipolar.locate.index import Indexed
 
 LEAST_SHARE = 1e-3
@@ -76,29 +76,7 @@ def predict_places(found: Indexed, motif: Motif, *, shape: tuple[int, int], marg
     )
 
 
-def row_of(
-    grain: Int32[np.ndarray, " place"],
-    cell: Int32[np.ndarray, "place 2"],
-    site: Int8[np.ndarray, " place"],
-    wanted: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> Int32[np.ndarray, " wanted"]:
-    """Return the row of each wanted (grain, cell, site) in a table, -1 where it has none."""
-    table = np.column_stack([grain, cell, site]).astype(np.int64)
-    asked = np.column_stack(wanted).astype(np.int64)
-    both = np.concatenate([table, asked])
-    low = both.min(axis=0, initial=0)
-    size = both.max(axis=0, initial=0) - low + 1
-    code = np.ravel_multi_index(tuple((both - low).T), tuple(size.tolist()))
-    have, want = code[: len(table)], code[len(table) :]
-    order = np.argsort(have, kind="stable")
-    at = np.minimum(np.searchsorted(have[order], want), max(len(have) - 1, 0))
-    rows = order[at] if len(have) else np.full(len(want), -1)
-    return np.where(have[rows] == want, rows, -1).astype(np.int32) if len(have) else rows.astype(np.int32)
-
-
-def like_neighbours_off_px(
-    places: Places, positions_px: Float[np.ndarray, "place 2"]
-) -> Float[np.ndarray, " place"]:
+def like_neighbours_off_px(places: Places, positions_px: Float[np.ndarray, "place 2"]) -> Float[np.ndarray, " place"]:
     """Return the distance of each column from the middle of its like neighbours along a and along b; 0 without."""
     off = np.zeros(len(positions_px))
     for step in (np.array([1, 0]), np.array([0, 1])):
