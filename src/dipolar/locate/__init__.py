@@ -1,6 +1,17 @@
 """Image → Columns: lattice, first guesses, batched fits with covariance, sublattices."""
 
+from dipolar.locate.beside_oxygen import as_columns
 from dipolar.locate.choices import AbstractFit, GaussianFit, SharedProfileFit
 from dipolar.locate.columns import locate_columns
+from dipolar.locate.contrast import Contrast
+from dipolar.locate.motif import locate_sites
 
-__all__ = ["AbstractFit", "GaussianFit", "SharedProfileFit", "locate_columns"]
+__all__ = [
+    "AbstractFit",
+    "Contrast",
+    "GaussianFit",
+    "SharedProfileFit",
+    "as_columns",
+    "locate_columns",
+    "locate_sites",
+]

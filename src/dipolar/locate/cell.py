@@ -13,7 +13,7 @@ from dipolar.core.motif import Motif
 from dipolar.locate.fold import MeanCell, heights_at
 from dipolar.locate.lattice import find_cell, reduce_basis
 
-SQUARE = 1.03
+SQUARE = 1.15
 """Edges whose lengths differ by less than this factor are taken for equal."""
 WORST_FIT = 0.12
 """Difference of edge ratio or cosine that scan distortion may make."""

@@ -15,7 +15,7 @@ GRID = 64
 """Samples along each edge of the mean cell."""
 MOST_CELLS = 1500
 FAINTEST = 0.04
-"""Least height of a column over that of the strongest, in the image less its blur at the scale of the lattice."""
+"""Least height of a column over that of the strongest, above the lowest point of the mean cell."""
 LEAST_Z = 8.0
 """Least height over the standard error of the mean cell."""
 APART = 0.22
@@ -111,7 +111,7 @@ def _maxima(
     lengths = np.linalg.norm(cell_px, axis=1)
     size = [max(3, round(2 * APART * lengths.min() / length * GRID / 2)) | 1 for length in lengths[::-1]]
     peaks = np.argwhere(scipy.ndimage.maximum_filter(values, size=size, mode="wrap") == values)
-    heights = values[tuple(peaks.T)]
+    heights = values[tuple(peaks.T)] - values.min()
     strong = (heights > FAINTEST * heights.max()) & (heights > LEAST_Z * mean.error)
     places = peaks[strong, ::-1] / GRID
     off = np.abs((places + 0.5) % 1.0 - 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int8, Int64
+from jaxtyping import Bool, Float, Float32, Int8
 from scipy.spatial import cKDTree
 
 from dipolar.core.contracts import Progress, silent
@@ -28,6 +28,8 @@ ALONE = 0.88
 """A column of the frame is the strongest within this share of the short edge: oxygen is at most 0.87 away from one."""
 SHOWS = 5.0
 """Standard errors by which the median column of a site must stand out, or the site does not show in this image."""
+MOST = 0.6
+"""Share of its places at which a site must have a column: fits to noise find one here and there."""
 FIRM = 0.1
 """How far, relative to the expected shape, columns may depart from it until they have parted from their neighbours."""
 PARTING_PASSES = 4
@@ -136,11 +138,14 @@ def sites_in(image: Image, frame: Frame, *, motif: Motif | None, fit: AbstractFi
     places = predict_places(frame.found, motif, shape=frame.data.shape, margin_px=1.0)
     progress("finding the unit cell", 1.0)
     work = _start(frame, places, motif, cell, fit)
-    shows = _sites_that_show(work, places)
+    out = _stands_out(work)
+    shows = _sites_that_show(work, places, out)
     if not shows.all():
         motif, places = _without(motif, places, shows)
         work = _start(frame, places, motif, cell, fit)
-    work, places = _prune(work, places)
+        out = _stands_out(work)
+    kept = _credible(work, places, out)
+    work, places = select(work, np.flatnonzero(kept)), places.take(kept)
     full_fit(work, progress=progress)
     kept = _on_valid_pixels(work)
     if not kept.all():
@@ -196,11 +201,12 @@ def _stands_out(work: Work) -> Float[np.ndarray, " column"]:
     return np.where(sigma > 0, work.theta[:, AMPLITUDE] / np.where(sigma > 0, sigma, 1.0), 0.0)
 
 
-def _sites_that_show(work: Work, places: Places) -> Bool[np.ndarray, " site"]:
-    """Return which sites of the motif have columns; the first one always has."""
-    out = _stands_out(work)
+def _sites_that_show(work: Work, places: Places, out: Float[np.ndarray, " place"]) -> Bool[np.ndarray, " site"]:
+    """Return which sites of the motif have columns, at most places and where expected; the first one always has."""
+    credible = _credible(work, places, out)
     count = int(places.site.max()) + 1
-    return np.array([n == 0 or np.median(out[places.site == n]) > SHOWS for n in range(count)])
+    mine = [places.site == n for n in range(count)]
+    return np.array([n == 0 or (np.median(out[m]) > SHOWS and credible[m].mean() > MOST) for n, m in enumerate(mine)])
 
 
 def _without(motif: Motif, places: Places, shows: Bool[np.ndarray, " site"]) -> tuple[Motif, Places]:
@@ -210,12 +216,10 @@ def _without(motif: Motif, places: Places, shows: Bool[np.ndarray, " site"]) -> 
     return replace(motif, sites=sites), replace(kept, site=number[kept.site].astype(np.int8))
 
 
-def _prune(work: Work, places: Places) -> tuple[Work, Places]:
-    """Drop places without a column: beyond the crystal, on invalid pixels, or where the fit ran away."""
-    keep = _on_valid_pixels(work) & (_stands_out(work) > STAYS)
-    keep &= np.linalg.norm(work.theta[:, :2] - places.points_px, axis=1) < 0.3 * work.step_px
-    rows: Int64[np.ndarray, " kept"] = np.flatnonzero(keep)
-    return select(work, rows), places.take(keep)
+def _credible(work: Work, places: Places, out: Float[np.ndarray, " place"]) -> Bool[np.ndarray, " place"]:
+    """Return which places have a column: not beyond the crystal, not on invalid pixels, not where the fit ran away."""
+    near = np.linalg.norm(work.theta[:, :2] - places.points_px, axis=1) < 0.3 * work.step_px
+    return _on_valid_pixels(work) & (out > STAYS) & near
 
 
 def _on_valid_pixels(work: Work) -> Bool[np.ndarray, " column"]:

@@ -30,7 +30,7 @@ def site_offsets(sites: SiteColumns, name: str = "B") -> Offsets:
     sites
         The columns.
     name
-        Name of the site in `sites.motif`.
+        Name of the site in `sites.motif`, or its role.
 
     Raises
     ------
@@ -72,8 +72,11 @@ def anion_offsets(sites: SiteColumns, name: str) -> Offsets:
 
 
 def site_number(sites: SiteColumns, name: str) -> int:
-    """Return which site of the motif has that name."""
+    """Return which site of the motif has that name, or else that role, if only one has it."""
     names = [site.name for site in sites.motif.sites]
+    roles = [site.role for site in sites.motif.sites]
+    if name not in names and roles.count(name) == 1:  # type: ignore[arg-type]
+        return roles.index(name)  # type: ignore[arg-type]
     if name not in names:
         raise DataError(
             f"a site named {name} was expected.",
