@@ -89,7 +89,8 @@ class Wall:
     after: int
     """Domain on the right."""
     kind: str
-    """ "180° in projection", "90° in projection (71° or 109°)", "rim of a polar region", or the turn in degrees."""
+    """ "180° in projection", "90° in projection (71° or 109°)", "rim of a polar region",
+    "gradual turn" where the displacement rotates over many cells, or the turn in degrees."""
     turn_deg: float
     """Angle between the two mean displacements, 0 to 180."""
     turn_sigma_deg: float

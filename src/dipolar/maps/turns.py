@@ -13,6 +13,8 @@ E_PER_NM2_PER_UC_PER_CM2 = 0.0624151
 """1 µC/cm² in elementary charges per nm²."""
 ABOUT_DEG = 25.0
 """A turn this near to 180° or 90° is called so."""
+GRADUAL_DEG, GRADUAL_CELLS = 65.0, 5.0
+"""Smaller turns over more cells are no wall: the displacement rotates, and domains are its sectors."""
 SLIGHT = 0.15
 """Share of |u2 - u1| below which a charge is that of a wall slightly off its neutral direction (9°)."""
 
@@ -37,13 +39,24 @@ def turn_of(domains: Domains, one: int, two: int) -> tuple[float, float]:
     return float(turn), float(np.hypot(domains.angle_sigma_deg[one], domains.angle_sigma_deg[two]))
 
 
-def kind_of(domains: Domains, one: int, two: int, turn_deg: float) -> str:
+def kind_of(domains: Domains, one: int, two: int, turn_deg: float, width_cells: float) -> str:
     """Return the kind of a wall as the projection shows it.
 
     Along a pseudocubic [100] of a rhombohedral crystal, the ⟨111⟩ displacements show as ⟨110⟩. A 180° wall shows as
     180°. A 71° wall reverses one component and a 109° wall two: where one of those seen is reversed, either shows as
     90°; a 71° wall that reverses the component along the beam does not show at all, and a 109° wall that reverses both
     components in the image shows as 180° too.
+
+    Parameters
+    ----------
+    domains
+        The domains.
+    one, two
+        Those on both sides.
+    turn_deg
+        Angle between their displacements.
+    width_cells
+        Width of the wall in cells; nan where unknown.
     """
     polar = int(domains.polar[one]) + int(domains.polar[two])
     if polar == 0:
@@ -52,6 +65,8 @@ def kind_of(domains: Domains, one: int, two: int, turn_deg: float) -> str:
         return "rim of a polar region"
     if turn_deg >= 180.0 - ABOUT_DEG:
         return "180° in projection"
+    if turn_deg < GRADUAL_DEG and width_cells > GRADUAL_CELLS:
+        return "gradual turn"
     if abs(turn_deg - 90.0) <= ABOUT_DEG:
         return "90° in projection (71° or 109°)"
     return f"{turn_deg:.0f}° in projection"

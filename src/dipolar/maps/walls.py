@@ -138,7 +138,7 @@ def _wall(
     return Wall(
         before=boundary.before,
         after=boundary.after,
-        kind=kind_of(domains, boundary.before, boundary.after, turn),
+        kind=kind_of(domains, boundary.before, boundary.after, turn, profile.width_px[1] / edge),
         turn_deg=turn,
         turn_sigma_deg=turn_sigma,
         points_px=points,

@@ -30,6 +30,7 @@ WALL_STYLES: dict[str, tuple[str, str]] = {
     "90°": ("#7B1FA2", "-"),
     "rim": ("0.35", "--"),
     "step": ("0.6", ":"),
+    "gradual": ("0.45", ":"),
     "other": ("#8C510A", "-"),
 }
 """First word of a wall's kind → colour and line."""
@@ -114,7 +115,7 @@ def _draw_charge(axes: Axes, wall: Wall) -> None:
     reach = 3.0 * float(np.median(np.linalg.norm(ahead, axis=1)))  # points are a quarter of a cell apart
     starts, ends = wall.points_px[::every], (wall.points_px + reach * normal)[::every]
     axes.add_collection(
-        LineCollection(np.stack([starts, ends], axis=1)[..., ::-1], colors=shade, linewidths=0.7, zorder=5.2),
+        LineCollection(list(np.stack([starts, ends], axis=1)[..., ::-1]), colors=shade, linewidths=0.7, zorder=5.2),
         autolim=False,
     )
 
@@ -213,10 +214,9 @@ def _wall_rows(measurement: Measurement, maps: Maps) -> Iterator[Row]:
             f"turn {with_sigma(wall.turn_deg, wall.turn_sigma_deg)}°" if not wall.kind.startswith(("rim", "s")) else ""
         )
         told = "; ".join(part for part in (wall.kind, turn, length, width_words(wall, unit, edge)) if part)
-        charge = (
-            f"{wall.charge}, {with_sigma(wall.charge_px * unit.scale, wall.charge_sigma_px * unit.scale, unit.name)}"
-        )
-        yield Row("Walls", f"wall {place} ({wall.before}–{wall.after})", told, note=charge)
+        charge = with_sigma(wall.charge_px * unit.scale, wall.charge_sigma_px * unit.scale, unit.name)
+        note = f"{wall.charge}: −Δu·n = {charge}"
+        yield Row("Walls", f"wall {place} ({wall.before}–{wall.after})", told, note=note)
     if len(maps.walls) > MOST_ROWS:
         yield Row("Walls", "others", number(len(maps.walls) - MOST_ROWS))
 
