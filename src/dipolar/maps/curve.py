@@ -63,7 +63,7 @@ def smooth_curve(points_px: Float[np.ndarray, "point 2"], *, edge_px: float, clo
     return _curve(gaussian_filter1d(long, width, axis=0)[pad : len(long) - pad], edge_px, closed=False)
 
 
-def _polynomial(points_px: Float[np.ndarray, "point 2"], edge_px: float) -> Float[np.ndarray, "point 2"] | None:
+def _polynomial(points_px: Float[np.ndarray, "point 2"], edge_px: float) -> Float[np.ndarray, "even 2"] | None:
     middle = points_px.mean(axis=0)
     _, _, axes = np.linalg.svd(points_px - middle, full_matrices=False)
     ahead = axes[0] if (points_px[-1] - points_px[0]) @ axes[0] >= 0 else -axes[0]
@@ -87,7 +87,7 @@ def _even(points_px: Float[np.ndarray, "point 2"], step_px: float) -> Float[np.n
     return np.stack([np.interp(at, along, points_px[:, axis]) for axis in (0, 1)], axis=1)
 
 
-def _curve(points_px: Float[np.ndarray, "point 2"], edge_px: float, *, closed: bool) -> Curve:
+def _curve(points_px: Float[np.ndarray, "smooth 2"], edge_px: float, *, closed: bool) -> Curve:
     points = _even(points_px, STEP * edge_px)
     ahead = np.gradient(points, axis=0)
     if closed and len(points) > 2:

@@ -11,7 +11,7 @@ from dipolar.core.nouns import Cells
 from dipolar.maps.choices import AbstractDirections, FoundDirections, States
 from dipolar.maps.islands import connected, without_islands, without_seams
 from dipolar.maps.mixture import component_log_density
-from dipolar.maps.neighbours import edge_px, local_planes, neighbours, voters
+from dipolar.maps.neighbours import Planes, edge_px, local_planes, neighbours, voters
 from dipolar.maps.sizes import domain_means, domain_sizes
 from dipolar.maps.smooth import agreed
 
@@ -54,7 +54,8 @@ def find_domains(
     if not voting.any():
         return _nothing(cells)
     around = neighbours(cells)
-    states = directions.states(cells, _flat(cells, around, voting))
+    planes = local_planes(cells, around)
+    states = directions.states(cells, _flat(planes, voting), planes)
     evidence = _evidence(states, cells, voting)
     chance = agreed(evidence, around, coupling=coupling)
     state = np.argmax(chance, axis=1).astype(np.int32)
@@ -65,11 +66,8 @@ def find_domains(
     return _described(cells, around, label, state, chance, (means, spread), directions.floor)
 
 
-def _flat(
-    cells: Cells, around: Int32[np.ndarray, "cell 8"], voting: Bool[np.ndarray, " cell"]
-) -> Bool[np.ndarray, " cell"]:
+def _flat(planes: Planes, voting: Bool[np.ndarray, " cell"]) -> Bool[np.ndarray, " cell"]:
     """Return the voting cells around which the displacement does not change; all of them where hardly one is flat."""
-    planes = local_planes(cells, around)
     known = np.isfinite(planes.slope).all(axis=(1, 2))
     slope = planes.slope.reshape(-1, 4)
     changed = np.full(len(voting), np.nan)

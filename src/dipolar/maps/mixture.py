@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int32
+from scipy.spatial import cKDTree
 
 MOST_STEPS = 60
 """Steps of expectation and maximisation; the likelihood rests long before, or components are being split in vain."""
@@ -13,6 +14,8 @@ REST = 1e-4
 """Gain of the log-likelihood per cell below which it rests."""
 OUTLIERS = 0.02
 """Share of cells that belong to no component: their density is that of the whole cloud, three times as wide."""
+MOST_LEFT = 500
+"""Cells that no component explains, to look among for another one."""
 FEWEST = 12
 """Cells, in share of one component's weight, below which it explains nothing."""
 
@@ -67,12 +70,14 @@ def best_mixture(
     *,
     most: int,
     directions: Float[np.ndarray, "direction 2"] | None = None,
+    worth: float = 1.0,
 ) -> Mixture:
     """Return the mixture with the best Bayesian information criterion, of one to `most` components.
 
     Expectation and maximisation with the noise of every cell taken off: J. Bovy, D. W. Hogg, S. T. Roweis,
     Ann. Appl. Stat. 5, 1657 (2011). Each number of components starts from the one before, with its widest component
-    split. Where directions are given, there is one component along each and one at zero.
+    split or one more where outliers lie densest. Where directions are given, there is one component along each and one
+    at zero.
 
     Parameters
     ----------
@@ -84,7 +89,10 @@ def best_mixture(
         Greatest number of components to try.
     directions
         Unit vectors (dy, dx) to which the components are bound.
+    worth
+        How many independent values each is worth: less than one where they overlap.
     """
+    count = worth * len(values)
     centre, cloud = values.mean(axis=0), np.cov(values.T) if len(values) > 2 else np.zeros((2, 2))
     floor = 1e-3 * np.median(np.trace(covariance, axis1=1, axis2=2)) / 2.0
     cloud = cloud + floor * np.eye(2)
@@ -98,19 +106,23 @@ def best_mixture(
     if directions is not None:
         return _climb(_along(start, values, directions), values, covariance, floor, directions)[0]
     best, likelihood = _climb(start, values, covariance, floor, None)
-    lowest, tried, failed = _criterion(best, likelihood, len(values)), best, 0
-    while len(tried.weight) < most and failed < 2 and len(values) >= FEWEST * (len(tried.weight) + 1):
+    lowest, tried, failed = _criterion(best, worth * likelihood, count), best, 0
+    while len(tried.weight) < most and failed < 2 and count >= FEWEST * (len(tried.weight) + 1):
         tried, likelihood = max(
-            (_climb(split, values, covariance, floor, None) for split in _splits(tried)), key=lambda found: found[1]
+            (
+                _climb(start, values, covariance, floor, None)
+                for start in [*_splits(tried), *_newcomer(tried, values, covariance)]
+            ),
+            key=lambda found: found[1],
         )
-        criterion = _criterion(tried, likelihood, len(values))
+        criterion = _criterion(tried, worth * likelihood, count)
         failed += 1
-        if criterion < lowest and tried.weight.min() * len(values) >= FEWEST:
+        if criterion < lowest and tried.weight.min() * count >= FEWEST:
             best, lowest, failed = tried, criterion, 0
     return best
 
 
-def _criterion(mixture: Mixture, likelihood: float, count: int) -> float:
+def _criterion(mixture: Mixture, likelihood: float, count: float) -> float:
     """Return the Bayesian information criterion: each component has a weight, a mean and a covariance."""
     return -2.0 * likelihood + (6 * len(mixture.weight) - 1) * float(np.log(count))
 
@@ -130,6 +142,28 @@ def _splits(mixture: Mixture) -> list[Mixture]:
         weight[worst] /= 2.0
         found.append(_with(mixture, weight, mean, spread))
     return found
+
+
+def _newcomer(
+    mixture: Mixture, values: Float[np.ndarray, "cell 2"], covariance: Float[np.ndarray, "cell 2 2"]
+) -> list[Mixture]:
+    """Return the mixture with one component more where what no component explains lies densest; none where too few."""
+    weighted, outside = component_log_density(mixture, values, covariance)
+    left = np.flatnonzero(outside > np.logaddexp.reduce(weighted, axis=1))[:MOST_LEFT]
+    if len(left) < FEWEST:
+        return []
+    tree = cKDTree(values[left])
+    noise = float(np.sqrt(np.median(np.trace(covariance[left], axis1=1, axis2=2)) / 2.0))
+    near = max(tree.query_ball_point(values[left], 3.0 * noise), key=len)
+    weight = 0.5 * len(near) / len(values)
+    return [
+        _with(
+            mixture,
+            np.append(mixture.weight * (1.0 - weight), weight),
+            np.concatenate([mixture.mean_px, values[left[near]].mean(axis=0)[None]]),
+            np.concatenate([mixture.spread_px2, (noise**2 * np.eye(2))[None]]),
+        )
+    ]
 
 
 def _with(
