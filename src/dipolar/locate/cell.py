@@ -64,8 +64,8 @@ def fit_motif(motif: Motif, cell_px: Float[np.ndarray, "2 2"], mean: MeanCell) -
     """Return the motif with its sites in terms of the cell found in the image.
 
     The projected cell is turned, mirrored or sheared by whole lattice vectors so that its edges have the ratio and the
-    angle of those found, to within what scan distortion does to them; of the ways left, the one in which the heights of
-    the mean cell follow the expected ones.
+    angle of those found, to within what scan distortion does to them; of the ways left, the one whose sites lie where
+    the mean cell is highest. How high each should be is not asked: that depends on the contrast.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def fit_motif(motif: Motif, cell_px: Float[np.ndarray, "2 2"], mean: MeanCell) -
             continue
         # a position p in the old basis is p @ turn^-1 in the new one
         places = np.round((motif.places() @ np.linalg.inv(turn)) % 1.0, 9) % 1.0
-        score = _likeness(heights_at(mean, places), np.array([site.intensity for site in motif.sites]))
+        score = float(heights_at(mean, places).sum())
         if score > best_score + 1e-6:
             best, best_score = (turn, places), score
     if best is None:
@@ -126,10 +126,3 @@ def _mismatch(ideal: Float[np.ndarray, "2 2"], cell_px: Float[np.ndarray, "2 2"]
         return np.array([np.log(lengths[1] / lengths[0]), cell[0] @ cell[1] / (lengths[0] * lengths[1])])
 
     return float(np.abs(shape(ideal) - shape(cell_px)).max())
-
-
-def _likeness(found: Float[np.ndarray, " site"], expected: Float[np.ndarray, " site"]) -> float:
-    """Return the correlation of heights found and expected; 0 where there is only one site."""
-    if len(found) < 2 or np.ptp(found) == 0 or np.ptp(expected) == 0:
-        return 0.0
-    return float(np.corrcoef(found, expected)[0, 1])

@@ -41,8 +41,9 @@ class Places:
 def predict_places(found: Indexed, motif: Motif, *, shape: tuple[int, int], margin_px: float) -> Places:
     """Return the places of all sites in all cells that have corners in the image.
 
-    Each corner of a cell tells, with the lattice around it, where the sites of that cell are; the mean is weighted as
-    in a bilinear interpolation, so that a bent lattice is followed.
+    Each corner of a cell tells, with the lattice around it, where the sites of that cell are, and those of the cells
+    around tell it in case of need; the mean is weighted as in a bilinear interpolation, so that a bent lattice is
+    followed.
 
     Parameters
     ----------
@@ -54,8 +55,11 @@ def predict_places(found: Indexed, motif: Motif, *, shape: tuple[int, int], marg
         Size of the image, and how far inside it a place must lie.
     """
     points, keys, weights = [], [], []
-    for (number, site), corner in itertools.product(enumerate(motif.sites), itertools.product((0, 1), (0, 1))):
+    around = list(itertools.product((-1, 0, 1), (-1, 0, 1)))
+    for (number, site), corner in itertools.product(enumerate(motif.sites), around):
         off = np.array(site.place) - corner
+        if np.abs(off).max() > 1.0:
+            continue
         points.append(found.points_px + np.einsum("s,nsd->nd", off, found.steps_px))
         cell = found.index - np.array(corner)
         keys.append(np.column_stack([found.grain, cell, np.full(len(cell), number)]))

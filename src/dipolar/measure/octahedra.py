@@ -46,10 +46,11 @@ def octahedral_tilt(sites: SiteColumns, name: str = "B") -> Octahedra:
     expected = np.einsum("ok,nkd->nod", off, vectors)
     ahead = np.stack([-expected[..., 1], expected[..., 0]], axis=-1)  # a quarter turn on, counter-clockwise on screen
     size = np.sum(expected**2, axis=(1, 2))
-    tilt = np.sum(ahead * (oxygen - here[:, None]), axis=(1, 2)) / size
-    weights = np.concatenate(
-        [-ahead.sum(axis=1)[:, None], ahead, -np.einsum("ok,kj,nod->njd", off, slopes, ahead)], axis=1
-    )
+    found = oxygen - here[:, None]
+    tilt = np.sum(ahead * found, axis=(1, 2)) / size
+    by_expected = np.stack([found[..., 1], -found[..., 0]], axis=-1) - 2.0 * tilt[:, None, None] * expected
+    by_corners = np.einsum("ok,kj,nod->njd", off, slopes, by_expected)
+    weights = np.concatenate([-ahead.sum(axis=1)[:, None], ahead, by_corners], axis=1)
     weights = np.degrees(weights / size[:, None, None])
     rows = np.column_stack([column, around])
     variance = np.einsum("npi,npiqj,nqj->n", weights, shared_covariance(sites, rows), weights, optimize=True)
@@ -80,7 +81,10 @@ def tilt_patterns(octahedra: Octahedra, sites: SiteColumns) -> tuple[TiltPattern
         The columns they were made of.
     """
     good = (octahedra.flags == 0) & (octahedra.grain == 0) & np.isfinite(octahedra.tilt_sigma_deg)
-    patterns = [_pattern(octahedra, sites, good, alternates) for alternates in PATTERNS]
+    # all ways are fitted at once: where there are more cells of one sign, each mean would hold some of the others
+    signs = 1.0 - 2.0 * ((octahedra.cell[good] @ np.array(PATTERNS, dtype=int).T) % 2)
+    shares = np.linalg.pinv(signs) if len(signs) else np.zeros((len(PATTERNS), 0))
+    patterns = [_pattern(octahedra, sites, good, *pair) for pair in zip(PATTERNS, shares, strict=True)]
     return tuple(sorted(patterns, key=_clearness, reverse=True))
 
 
@@ -94,20 +98,26 @@ def _clearness(pattern: TiltPattern) -> float:
 
 
 def _pattern(
-    octahedra: Octahedra, sites: SiteColumns, good: Bool[np.ndarray, " row"], alternates: tuple[bool, bool]
+    octahedra: Octahedra,
+    sites: SiteColumns,
+    good: Bool[np.ndarray, " row"],
+    alternates: tuple[bool, bool],
+    share: Float[np.ndarray, " good"],
 ) -> TiltPattern:
-    count = np.count_nonzero(good)
-    if not count:
+    """Return the sum of the good tilts with the given shares, and its error."""
+    if not len(share):
         return TiltPattern(alternates=alternates, tilt_deg=float("nan"), tilt_sigma_deg=float("nan"))
-    sign = 1.0 - 2.0 * ((octahedra.cell[good] @ np.array(alternates, dtype=int)) % 2)
     # every column once, with the sum of its weights in all octahedra that it belongs to
-    members, weights = octahedra.members[good], octahedra.weights_deg_per_px[good] * sign[:, None, None] / count
+    members, weights = octahedra.members[good], octahedra.weights_deg_per_px[good] * share[:, None, None]
     total = np.zeros((len(sites.site), 2))
     np.add.at(total, members.ravel(), weights.reshape(-1, 2))
     used = np.any(total != 0, axis=1)
     variance = np.einsum("ni,nij,nj->", total[used], sites.covariance_px2[used], total[used])
-    mean = float(np.mean(sign * octahedra.tilt_deg[good]))
-    return TiltPattern(alternates=alternates, tilt_deg=mean, tilt_sigma_deg=float(np.sqrt(variance)))
+    return TiltPattern(
+        alternates=alternates,
+        tilt_deg=float(share @ octahedra.tilt_deg[good]),
+        tilt_sigma_deg=float(np.sqrt(variance)),
+    )
 
 
 def _off(sites: SiteColumns, number: int, steps: Steps) -> Float[np.ndarray, "step 2"]:
