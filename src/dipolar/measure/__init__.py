@@ -4,26 +4,36 @@ from dipolar.measure.antipolar import antipolar_order, wave_map
 from dipolar.measure.cells import build_cells
 from dipolar.measure.edits import apply_edits
 from dipolar.measure.mistilt import mistilt_suspicion
+from dipolar.measure.planes import atomic_planes
 from dipolar.measure.polarization import load_material, polarization
 from dipolar.measure.proposal import propose_reference
 from dipolar.measure.reference import lattice_size_px, reference_offset, subtract_reference
+from dipolar.measure.scan import calibrate_scan, remove_row_jitter, straighten
 from dipolar.measure.strain import strain
 from dipolar.measure.summary import summarize
+from dipolar.measure.tetragonality import layer_profile, tetragonality, tetragonality_profile
 from dipolar.measure.uniformity import rms_deviation_px
 
 __all__ = [
     "antipolar_order",
     "apply_edits",
+    "atomic_planes",
     "build_cells",
+    "calibrate_scan",
     "lattice_size_px",
+    "layer_profile",
     "load_material",
     "mistilt_suspicion",
     "polarization",
     "propose_reference",
     "reference_offset",
+    "remove_row_jitter",
     "rms_deviation_px",
+    "straighten",
     "strain",
     "subtract_reference",
     "summarize",
+    "tetragonality",
+    "tetragonality_profile",
     "wave_map",
 ]

@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 from dipolar.core.nouns import Cells, Columns
 
+LOBES = 0.75 * 2.0**0.5
+"""Width of the weight along y, t² exp(-(t / (LOBES · reach))²), whose squares sum up to 1 / (2 √π reach)."""
 REACH = 4.0
 """A column feels scan rows up to this many standard deviations of its weight away."""
 
@@ -24,14 +26,17 @@ def displacement_weights(cells: Cells, columns: Columns) -> scipy.sparse.csr_mat
 def row_pull(columns: Columns, axis: int) -> scipy.sparse.csr_matrix:
     """Return the matrix (column, scan row): how far each column moves along `axis` with a shift of each row.
 
-    A Gaussian of standard deviation `row_reach_px`; its sum is 1, as a shift of all rows moves the column by as much.
-    Lines run from `first_row`.
+    The fit weighs a shift of each row by the squared slope of the column there. Along x, summed over the row, that is a
+    Gaussian of standard deviation `row_reach_px`; along y it is t² times a Gaussian, as the row through the centre
+    tells nothing of y, as wide as to have the same sum of squares. The sum is 1: a shift of all rows moves the column
+    by as much. Rows run over `row_span`.
     """
     y, reach = columns.positions_px[:, 0], np.maximum(np.nan_to_num(columns.row_reach_px[:, axis], nan=1.0), 0.5)
     first, last = row_span(columns)
     half = int(np.ceil(REACH * reach.max(initial=0.5)))
     lines = np.rint(y).astype(int)[:, None] + np.arange(-half, half + 1)
-    weight = np.exp(-0.5 * ((lines - y[:, None]) / reach[:, None]) ** 2)
+    off = (lines - y[:, None]) / reach[:, None]
+    weight = np.exp(-0.5 * off**2) if axis == 1 else off**2 * np.exp(-((off / LOBES) ** 2))
     weight /= weight.sum(axis=1, keepdims=True)
     rows = np.repeat(np.arange(len(y)), lines.shape[1])
     cols = np.clip(lines - first, 0, last - first).ravel()
