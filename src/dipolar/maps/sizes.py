@@ -14,6 +14,10 @@ from dipolar.maps.neighbours import DOWN, RIGHT, area_px2, voters
 
 FEWEST_INSIDE = 6
 """Cells away from the rim of a domain below which all its cells make the mean."""
+LEAST_SHARE = 0.3
+"""Share of a domain's cells that has to be left for its rim to be left out."""
+RIM_CELLS = 2
+"""Cells next to a wall that do not count in the mean: the wall reaches into them."""
 ANY_DIRECTION_DEG = 180.0 / np.sqrt(3.0)
 """Standard deviation of an angle that may be anything."""
 
@@ -52,9 +56,13 @@ def domain_means(
     ρ from cell to cell, N cells are worth N ((1 - ρ)/(1 + ρ))² independent ones in two dimensions.
     """
     voting = voters(cells)
-    inside = voting & within(label, around)
-    few = np.bincount(label[inside], minlength=count) < FEWEST_INSIDE
-    used = inside | (voting & few[label])
+    used = voting
+    inside = np.ones(len(label), dtype=bool)
+    for _ in range(RIM_CELLS):
+        inside = within(label, around) & np.all((around < 0) | inside[around], axis=1) & inside
+        number, kept = (np.bincount(label[some], minlength=count) for some in (voting, voting & inside))
+        enough = (kept >= FEWEST_INSIDE) & (kept >= LEAST_SHARE * number)
+        used = used & (inside | ~enough[label])
     where = label[used]
     values, own = cells.displacement_px[used], cells.covariance_px2[used]
 

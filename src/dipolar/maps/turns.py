@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from dipolar.core.domains import Domains
+from dipolar.core.domains import Domains, Profile
 
 E_PER_NM2_PER_UC_PER_CM2 = 0.0624151
 """1 µC/cm² in elementary charges per nm²."""
@@ -77,11 +77,13 @@ def charge_of(
     one: int,
     two: int,
     points_px: Float[np.ndarray, "point 2"],
+    profile: Profile,
     edge_px: float,
     uc_per_cm2_per_pm: float | None,
 ) -> Charge:
     """Return the bound charge -(u2 - u1)·n, averaged along a wall; n leads from the first domain into the second.
 
+    The length of u2 - u1 is that of the profile's sides where it was fitted, its direction that of the domains' means.
     The mean normal of a curve is that of the line between its ends, so a closed wall has none in all. Sigma includes
     that of both means and of the direction of the wall, which the ends tell to 0.3 cells each.
     """
@@ -92,6 +94,13 @@ def charge_of(
     normal = np.array([chord[1], -chord[0]]) / length
     apart = domains.mean_px[two] - domains.mean_px[one]
     covariance = domains.mean_covariance_px2[two] + domains.mean_covariance_px2[one]
+    jump = profile.after_px - profile.before_px
+    if np.isfinite(jump) and np.linalg.norm(apart) > 0:
+        axis = apart / np.linalg.norm(apart)
+        across = np.array([-axis[1], axis[0]])
+        sides = profile.before_sigma_px**2 + profile.after_sigma_px**2
+        covariance = sides * np.outer(axis, axis) + (across @ covariance @ across) * np.outer(across, across)
+        apart = jump * axis
     along = np.array([-normal[1], normal[0]])
     turned = float(apart @ along) * 0.3 * np.sqrt(2.0) * edge_px / length
     charge = -float(apart @ normal)

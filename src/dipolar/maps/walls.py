@@ -134,7 +134,7 @@ def _wall(
         pieces = _pieces(scene, kept, 0.5 * (along + 1.0) * length, prior, points, curve)
     turn, turn_sigma = turn_of(domains, boundary.before, boundary.after)
     length = float(np.sum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
-    charge = charge_of(domains, boundary.before, boundary.after, points, edge, uc_per_cm2_per_pm)
+    charge = charge_of(domains, boundary.before, boundary.after, points, profile, edge, uc_per_cm2_per_pm)
     return Wall(
         before=boundary.before,
         after=boundary.after,
