@@ -13,6 +13,7 @@ from dipolar.core.nouns import Columns, Noise, take
 from dipolar.io import open_image
 from dipolar.locate import locate_columns
 from dipolar.measure import antipolar_order, build_cells, wave_map
+from dipolar.measure.linear import row_pull
 from dipolar.simulate import FilmSettings, simulate_wave, wall, waved
 
 SIGMA_PX = 0.1
@@ -36,11 +37,10 @@ def noisy(columns: Columns, seed: int, *, jitter_px: float = 0.0) -> Columns:
     rng = np.random.default_rng(seed)
     positions = columns.positions_px + rng.normal(scale=SIGMA_PX, size=columns.positions_px.shape)
     if jitter_px:
-        from dipolar.measure.linear import row_pull
-
         columns = replace(columns, noise=replace(columns.noise, row_jitter_px=(jitter_px, jitter_px)))
-        pull = row_pull(columns, 0)
-        positions += pull @ rng.normal(scale=jitter_px, size=(pull.shape[1], 2))
+        for axis in (0, 1):
+            pull = row_pull(columns, axis)
+            positions[:, axis] += pull @ rng.normal(scale=jitter_px, size=pull.shape[1])
         shared = jitter_px**2 / (2.0 * np.sqrt(np.pi) * 2.5)
         columns = replace(columns, covariance_px2=columns.covariance_px2 + shared * np.eye(2))
     return replace(columns, positions_px=positions)
