@@ -78,7 +78,7 @@ def test_a_film_on_its_substrate_is_three_domains(directions, turn):
 def test_sigma_of_the_mean_is_that_of_repeated_films():
     truth = np.array([[-1.0, 1.0], [1.0, 1.0]]) * 25.0 * np.sqrt(0.5) / PIXEL_SIZE_PM
     z, angle = [], []
-    for seed in range(60):
+    for seed in range(40):
         found = find_domains(crystal(two(width=0.2), (12, 24), seed=seed))
         assert len(found.state) == 2
         for mean, covariance, direction, sigma in zip(
@@ -94,7 +94,7 @@ def test_sigma_of_the_mean_is_that_of_repeated_films():
 def test_sigma_of_the_area_covers_where_the_wall_really_is():
     z = []
     rng = np.random.default_rng(3)
-    for seed in range(60):
+    for seed in range(40):
         place = rng.uniform(9.0, 16.0)
         found = find_domains(crystal(two(place=place, width=1.0), (14, 26), seed=seed))
         left = int(found.label[0])
@@ -106,14 +106,14 @@ def test_sigma_of_the_area_covers_where_the_wall_really_is():
 
 def test_probabilities_are_the_share_of_cells_that_are_right():
     probability, right = [], []
-    for seed in range(12):
+    for seed in range(8):
         cells = crystal(two(width=0.1, length_pm=14.0), (30, 36), sigma_pm=14.0, seed=seed)
         found = find_domains(cells)
         mean = found.mean_px[found.label]
         probability.append(found.probability)
         right.append((mean[:, 0] < 0) == (cells.col < 14.3))
     chance, hits = np.concatenate(probability), np.concatenate(right)
-    assert len(chance) == 12 * 1080
+    assert len(chance) == 8 * 1080
     unsure = (chance > 0.5) & (chance < 0.95)
     assert unsure.sum() > 100
     assert hits[unsure].mean() == pytest.approx(chance[unsure].mean(), abs=0.12)

@@ -22,6 +22,9 @@ STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, -1), (1, -1), (-1, 1))
 LARGEST = 30.0
 """Deviations are cut here: beyond, they say no more."""
 
+FEW_HOLES, MANY_HOLES, A_HOLE = 3.0, 0.01, 5.0
+"""Up to three holes, or one in a hundred cells, each cell beside one is at 6 standard deviations or more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
@@ -87,7 +90,7 @@ def features(cells: Cells, columns: Columns, around: Int32[np.ndarray, "cell 8"]
         for place, (numbers, unusual) in enumerate(_light(cells, columns), start=4):
             value[:, place], deviation[:, place] = numbers, unusual
         value[:, 7] = missing
-        deviation[:, 7] = _rarity(missing)
+        deviation[:, 7] = _holes(missing)
     return Features(
         names=NAMES,
         value=value,
@@ -180,11 +183,16 @@ def _light(cells: Cells, columns: Columns) -> list[tuple[Float[np.ndarray, " cel
     return found
 
 
-def _rarity(missing: Int32[np.ndarray, " cell"]) -> Float[np.ndarray, " cell"]:
-    """Return the normal deviate that is as rare as so many missing neighbours or more."""
+def _holes(missing: Int32[np.ndarray, " cell"]) -> Float[np.ndarray, " cell"]:
+    """Return how unusual missing neighbours are: very, where the image has a few holes, and as rare as they are else.
+
+    A hole is missing to eight cells.
+    """
+    if missing.sum() / 8.0 <= max(FEW_HOLES, MANY_HOLES * len(missing)):
+        return np.where(missing > 0, A_HOLE + missing, 0.0)
     counts = np.bincount(missing, minlength=1)
-    beyond = np.cumsum(counts[::-1])[::-1] / max(len(missing), 1)
-    return np.where(missing > 0, _tail(np.maximum(beyond, 1e-9))[missing], 0.0)
+    beyond = np.cumsum(counts[::-1])[::-1] / len(missing)
+    return np.where(missing > 0, _tail(beyond)[missing], 0.0)
 
 
 def _missing(cells: Cells, around: Int32[np.ndarray, "cell 8"]) -> Int32[np.ndarray, " cell"]:

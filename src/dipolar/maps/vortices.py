@@ -48,10 +48,11 @@ def find_defects(cells: Cells, *, most_p: float = 0.01) -> Defects:
     found = [_loops(cells, around, voting, size) for size in LOOPS]
     parts = []
     for loops in found:
-        rows = np.flatnonzero(loops.p_noise * len(LOOPS) <= most_p)
+        p_noise = np.minimum(loops.p_noise * len(LOOPS), 1.0)
+        rows = np.flatnonzero(p_noise <= most_p)
         middle = cells.positions_px[loops.cells[rows]].mean(axis=1)
         size = np.full(len(rows), loops.size)
-        parts.append((middle, loops.winding[rows], np.minimum(loops.p_noise[rows] * len(LOOPS), 1.0), size))
+        parts.append((middle, loops.winding[rows], p_noise[rows], size))
     middle, winding, p_noise, size = (np.concatenate(values) for values in zip(*parts, strict=True))
     # the smallest of loops that are all but certain stands nearest to the core
     order = np.lexsort((size, np.maximum(p_noise, 1e-6)))
