@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32
-from scipy.ndimage import gaussian_filter
+from jaxtyping import Bool, Float, Float32
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from dipolar.align.correlate import Map
 from dipolar.align.scan import Scan, grid_shape, resample
 
 MOST_DENSITY = 1.5
 """Where rows bunch up a scan saw a place longer, but not more truly: its weight ends here."""
+LEAST_WEIGHT = 0.3
+"""Less than this of one scan is no value: it would be carried over from a distant row."""
+GAP_PX = 5
+"""Gaps between rows are judged over so many pixels: they are no border of what was seen."""
 SPREAD_BLUR_PX = 1.0
 """The variance between few frames is itself uncertain; it is averaged over so wide a neighbourhood."""
 
@@ -39,16 +43,33 @@ class Stack:
 
     def average(self) -> Map:
         """Return the weighted average; nan where no scan saw anything."""
-        seen = self.weight > 0.05
+        seen = self.weight > LEAST_WEIGHT
         return np.where(seen, self.total / np.where(seen, self.weight, 1.0), np.nan)
+
+    def seen_by(self, count: float) -> Bool[np.ndarray, "y x"]:
+        """Return where at least so many scans looked, gaps between their rows bridged, and there is a value."""
+        around = uniform_filter(self.weight, GAP_PX, mode="constant")
+        return (around >= count) & (self.weight > LEAST_WEIGHT)
 
     def without(self, number: int) -> Map:
         """Return the weighted average of all scans but one; nan where no other saw anything."""
         own = self.weights[number]
         weight = self.weight - own
         total = self.total - own * np.nan_to_num(self.values[number])
-        seen = weight > 0.3
+        seen = weight > LEAST_WEIGHT
         return np.where(seen, total / np.where(seen, weight, 1.0), np.nan)
+
+    def company(self, number: int) -> Float[np.ndarray, " row"]:
+        """Return for every row of a scan how many others saw what it saw, on average."""
+        scan = self.scans[number]
+        columns = np.arange(0, scan.data.shape[1], 4)
+        start = scan.start(self.shape) + scan.offset_px + np.arange(len(scan.data))[:, None] * scan.slow
+        points = start[:, None] + columns[:, None] * scan.fast
+        j, i = (np.clip(np.rint(points[..., k]).astype(int), 0, self.shape[k] - 1) for k in (0, 1))
+        others = (self.weight - self.weights[number])[j, i]
+        met = others > LEAST_WEIGHT
+        mean: Float[np.ndarray, " row"] = np.where(met, others, 0.0).sum(axis=1) / np.maximum(met.sum(axis=1), 1)
+        return mean
 
 
 def stack(scans: list[Scan]) -> Stack:
@@ -81,7 +102,7 @@ def standard_error(made: Stack) -> Float32[np.ndarray, "y x"]:
     squares, count = np.zeros(made.shape), np.zeros(made.shape)
     for value, weight in zip(made.values, made.weights, strict=True):
         squares += np.square(weight * np.nan_to_num(value - average))
-        count += weight > 0.3
+        count += weight > 0.15
     enough = (count > 1.5) & np.isfinite(average)
     safe = np.maximum(count, 2.0)
     variance = np.where(enough, safe / (safe - 1.0) * squares / np.maximum(made.weight, 1e-6) ** 2, 0.0)

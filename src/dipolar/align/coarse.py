@@ -88,13 +88,13 @@ def _grow(
     quality: Float[np.ndarray, "j i"],
 ) -> None:
     """Look again for every patch near where its neighbours were found, the best first; in place."""
-    best = np.sort(quality[usable])[-max(1, np.count_nonzero(usable) // 3) :].mean()
+    best = np.sort(quality[usable])[-max(1, int(usable.sum()) // 3) :].mean()
     # The seed is good and not at the border of its search, where a neighbouring column may have been met.
     inner = np.where(usable & (np.abs(shift).max(axis=-1) < 0.7 * search.reach), quality, -1.0)
     row, column = divmod(int(np.argmax(inner)), inner.shape[1])
     seed = (row, column)
     done = np.zeros(usable.shape, dtype=bool)
-    waiting = [(-float(quality[seed]), seed)]
+    waiting: list[tuple[float, tuple[int, int]]] = [(-float(quality[seed]), seed)]
     seen = {seed}
     while waiting:
         _, place = heapq.heappop(waiting)

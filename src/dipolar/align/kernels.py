@@ -95,10 +95,11 @@ def local_linear(moments, least, ridge, value, density):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def compare_rows(data, start, slow, fast, offset, reference, slope_y, slope_x, gain, bias, out):  # type: ignore[no-untyped-def]
+def compare_rows(data, start, slow, fast, offset, reference, slope_y, slope_x, gain, bias, block, out):  # type: ignore[no-untyped-def]
     """Sum, row by row, what the normal equations of its shift need; pixels without a reference are left out.
 
-    Columns of `out`: n, Σzy, Σzx, Σzy², Σzy zx, Σzx², Σd, Σd zy, Σd zx, Σd² with z the slopes and d the difference.
+    Blocks of pixels along the row are summed in turn into the one and the other half of ``out[row, half]``, whose
+    columns are n, Σzy, Σzx, Σzy², Σzy zx, Σzx², Σd, Σd zy, Σd zx, Σd² with z the slopes and d the difference.
     """
     rows, columns = data.shape
     tall, wide = reference.shape
@@ -127,13 +128,14 @@ def compare_rows(data, start, slow, fast, offset, reference, slope_y, slope_x, g
             zy = a * slope_y[j, i] + b * slope_y[j, i + 1] + p * slope_y[j + 1, i] + q * slope_y[j + 1, i + 1]
             zx = a * slope_x[j, i] + b * slope_x[j, i + 1] + p * slope_x[j + 1, i] + q * slope_x[j + 1, i + 1]
             d = (value - bias) / gain - seen
-            out[r, 0] += 1.0
-            out[r, 1] += zy
-            out[r, 2] += zx
-            out[r, 3] += zy * zy
-            out[r, 4] += zy * zx
-            out[r, 5] += zx * zx
-            out[r, 6] += d
-            out[r, 7] += d * zy
-            out[r, 8] += d * zx
-            out[r, 9] += d * d
+            sums = out[r, (c // block) % 2]
+            sums[0] += 1.0
+            sums[1] += zy
+            sums[2] += zx
+            sums[3] += zy * zy
+            sums[4] += zy * zx
+            sums[5] += zx * zx
+            sums[6] += d
+            sums[7] += d * zy
+            sums[8] += d * zx
+            sums[9] += d * d

@@ -28,18 +28,26 @@ MOST_STEP_CELLS = 0.12
 """Largest change of a row's offset in one round: slopes hold no farther."""
 LAGS = 12
 """Differences of rows up to this far apart tell jitter from drift."""
+BLOCK_CELLS = 1.5
+"""Length of the blocks in which a row is shared out to its two halves, longer than noise is correlated."""
+LEAST_SEEN = 0.1
+"""Share of a row that must have something to be compared with."""
+LEAST_WALK_PX = 0.003
+"""Drift is never taken to be steadier than this from row to row."""
 OUTLIER = 4.0
 """Rows farther than so many standard errors from what is expected of them are given a larger error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """How rows move: learned from the series, one value each for y and x."""
+    """How rows move, and how far their word can be trusted: learned from the series, one value each for y and x."""
 
     jitter_px: tuple[float, float]
     """Standard deviation of the shift of single rows."""
     walk_px: tuple[float, float]
     """Standard deviation of the step of the drift from row to row."""
+    widening: tuple[float, float] = (1.0, 1.0)
+    """Factor on the variance of what a row says, over that of white noise: correlation along and across rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,11 +55,13 @@ class RowShifts:
     """What the rows of one scan say by themselves."""
 
     offset_px: Float[np.ndarray, "row 2"]
-    """Where each row fits best; 0 where it says nothing."""
+    """Where each row fits best; its present place where it says nothing."""
     information: Float[np.ndarray, "row 2 2"]
-    """Inverse covariance of `offset_px`, in 1/px²; 0 where it says nothing."""
-    contrast: float
-    """Contrast of the frame over that of the reference."""
+    """Inverse covariance of `offset_px` were the noise white, in 1/px²; 0 where it says nothing."""
+    halves_px: Float[np.ndarray, "2 row 2"]
+    """The same offsets from either half of the row alone, taken in turn; nan where a half says nothing."""
+    halves_variance: Float[np.ndarray, "2 row 2"]
+    """Variance of `halves_px` were the noise white."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -90,11 +100,10 @@ def row_shifts(scan: Scan, reference: Reference, own: Map, *, cell_px: float) ->
         Length of the shortest lattice vector; no row moves farther than a share of it at once.
     """
     gain, bias = match_levels(own, reference.value, blur_px=LEVEL_BLUR_CELLS * cell_px)
-    sums = np.zeros((len(scan.data), 10))
-    start = scan.start(reference.value.shape)
+    sums = np.zeros((len(scan.data), 2, 10))
     compare_rows(
         scan.data,
-        start,
+        scan.start(reference.value.shape),
         scan.slow,
         scan.fast,
         scan.offset_px,
@@ -103,27 +112,52 @@ def row_shifts(scan: Scan, reference: Reference, own: Map, *, cell_px: float) ->
         reference.slope_x,
         gain if gain > 0 else 1.0,
         bias,
+        max(1, round(BLOCK_CELLS * cell_px)),
         sums,
     )
-    count = np.maximum(sums[:, 0], 1.0)
-    enough = sums[:, 0] > 0.1 * scan.data.shape[1]
-    # The mean of a row is left out: the emission of the gun flickers from row to row.
-    slopes = sums[:, 1:3]
-    normal = np.empty((len(sums), 2, 2))
-    normal[:, 0, 0], normal[:, 0, 1] = sums[:, 3], sums[:, 4]
-    normal[:, 1, 0], normal[:, 1, 1] = sums[:, 4], sums[:, 5]
-    normal -= slopes[:, :, None] * slopes[:, None, :] / count[:, None, None]
-    right = sums[:, 7:9] - sums[:, 6:7] * slopes / count[:, None]
-    variance = float(np.sum((sums[:, 9] - sums[:, 6] ** 2 / count)[enough]) / max(np.sum(count[enough]), 1.0))
-    usual = np.median(np.trace(normal[enough], axis1=1, axis2=2)) if enough.any() else 0.0
-    ridge = 1e-3 * max(float(usual), 1e-12) * np.eye(2)
-    step = np.linalg.solve(normal + ridge, right[:, :, None])[:, :, 0]
+    whole = sums.sum(axis=1)
+    enough = whole[:, 0] > LEAST_SEEN * scan.data.shape[1]
+    variance = _residual_variance(whole[enough])
+    step, information = _solve(whole, variance)
     farthest = MOST_STEP_CELLS * cell_px
     step *= np.minimum(1.0, farthest / np.maximum(np.linalg.norm(step, axis=1), 1e-12))[:, None]
-    information = np.where(enough[:, None, None], normal / max(variance, 1e-12), 0.0)
+    halves, spread = np.full((2, len(sums), 2), np.nan), np.full((2, len(sums), 2), np.nan)
+    for half in (0, 1):
+        seen = sums[:, half, 0] > 0.5 * LEAST_SEEN * scan.data.shape[1]
+        part, known = _solve(sums[:, half], variance)
+        halves[half, seen] = (scan.offset_px + part)[seen]
+        spread[half, seen] = _variance(known)[seen]
     return RowShifts(
-        offset_px=scan.offset_px + np.where(enough[:, None], step, 0.0), information=information, contrast=gain
+        offset_px=scan.offset_px + np.where(enough[:, None], step, 0.0),
+        information=np.where(enough[:, None, None], information, 0.0),
+        halves_px=np.where(np.isfinite(spread), halves, np.nan),
+        halves_variance=spread,
     )
+
+
+def _solve(
+    sums: Float[np.ndarray, "row 10"], variance: float
+) -> tuple[Float[np.ndarray, "row 2"], Float[np.ndarray, "row 2 2"]]:
+    """Return by how much rows should move, and the inverse covariance of that, from their sums.
+
+    The mean of a row is left out: the emission of the gun flickers from row to row.
+    """
+    count = np.maximum(sums[:, 0], 1.0)
+    slopes = sums[:, 1:3]
+    normal = np.stack([sums[:, [3, 4]], sums[:, [4, 5]]], axis=1)
+    normal -= slopes[:, :, None] * slopes[:, None, :] / count[:, None, None]
+    right = sums[:, 7:9] - sums[:, 6:7] * slopes / count[:, None]
+    seen = sums[:, 0] > 0
+    usual = float(np.median(np.trace(normal[seen], axis1=1, axis2=2))) if seen.any() else 0.0
+    ridge = 1e-3 * max(usual, 1e-12) * np.eye(2)
+    step: Float[np.ndarray, "row 2"] = np.linalg.solve(normal + ridge, right[:, :, None])[:, :, 0]
+    return step, normal / max(variance, 1e-12)
+
+
+def _residual_variance(sums: Float[np.ndarray, "row 10"]) -> float:
+    """Return the variance of the differences about the mean of their row."""
+    count = np.maximum(sums[:, 0], 1.0)
+    return float(np.sum(sums[:, 9] - sums[:, 6] ** 2 / count) / max(float(np.sum(count)), 1.0))
 
 
 def match_levels(image: Map, reference: Map, *, blur_px: float) -> tuple[float, float]:
@@ -141,48 +175,70 @@ def match_levels(image: Map, reference: Map, *, blur_px: float) -> tuple[float, 
 
 
 def learn_motion(rows: list[RowShifts]) -> Motion:
-    """Return jitter and walk, from how much rows differ that are 1, 2, … apart, less what noise explains.
+    """Return jitter, walk, and how far the rows can be trusted, from the two halves of every row.
 
-    The expected square of the difference of two rows k apart is ``2 jitter² + k walk²`` once the straight drift of each
-    frame and the variance of the measurement are taken off.
+    Both halves of a row move alike, but their noise is not the same. With m and n what they say, the mean of
+    ``(m[r + k] - m[r]) (n[r + k] - n[r])`` is therefore ``2 jitter² + k walk²``, whatever the noise and its
+    correlation from row to row; and ``m - n`` holds nothing but noise, and says how wide and how correlated it is.
+
+    Parameters
+    ----------
+    rows
+        Of all scans.
     """
-    jitter, walk = [], []
-    for axis in (0, 1):
-        excess, weight = np.zeros(LAGS), np.zeros(LAGS)
-        for row in rows:
-            variance = _variance(row)[:, axis]
-            good = np.isfinite(variance)
-            if np.count_nonzero(good) < 2 * LAGS:
-                continue
-            place = np.arange(len(variance), dtype=np.float64)
-            usual = float(np.median(variance[good]))
-            w = np.where(good, 1.0 / (np.where(good, variance, 1.0) + usual), 0.0)
-            line = np.polynomial.Polynomial.fit(place[good], row.offset_px[good, axis], 1, w=np.sqrt(w[good]))
-            away = np.where(good, row.offset_px[:, axis] - line(place), 0.0)
-            noise = np.where(good, variance, 0.0)
-            for lag in range(1, LAGS + 1):
-                both = w[lag:] * w[:-lag]
-                square = (away[lag:] - away[:-lag]) ** 2 - noise[lag:] - noise[:-lag]
-                limit = 9.0 * (2.0 * usual + float(np.median((away[lag:] - away[:-lag]) ** 2)))
-                excess[lag - 1] += float(np.sum(both * np.minimum(square, limit)))
-                weight[lag - 1] += float(np.sum(both))
-        if not weight.all():
-            jitter.append(0.0)
-            walk.append(0.02)
+    found = [_learn_axis(rows, axis) for axis in (0, 1)]
+    (jitter_y, walk_y, wide_y), (jitter_x, walk_x, wide_x) = found
+    return Motion(jitter_px=(jitter_y, jitter_x), walk_px=(walk_y, walk_x), widening=(wide_y, wide_x))
+
+
+def _learn_axis(rows: list[RowShifts], axis: int) -> tuple[float, float, float]:
+    product, weight = np.zeros(LAGS), np.zeros(LAGS)
+    noise, pairs = np.zeros(LAGS + 1), np.zeros(LAGS + 1)
+    for row in rows:
+        variance = row.halves_variance[:, :, axis].sum(axis=0)
+        good = np.isfinite(variance)
+        if np.count_nonzero(good) < 4 * LAGS:
             continue
-        slope, level = np.polyfit(np.arange(1, LAGS + 1), excess / weight, 1)
-        if slope < 0:
-            slope, level = 0.0, float(np.mean(excess / weight))
-        jitter.append(float(np.sqrt(max(level, 0.0) / 2.0)))
-        walk.append(float(np.sqrt(max(slope, 0.0))))
-    return Motion(jitter_px=(jitter[0], jitter[1]), walk_px=(max(walk[0], 0.003), max(walk[1], 0.003)))
+        usual = float(np.median(variance[good]))
+        w = np.where(good, 1.0 / (np.where(good, variance, 1.0) + usual), 0.0)
+        place = np.arange(len(w), dtype=np.float64)
+        middle = row.halves_px[:, :, axis].mean(axis=0)
+        line = np.polynomial.Polynomial.fit(place[good], middle[good], 1, w=np.sqrt(w[good]))
+        one, other = (np.where(good, half - line(place), 0.0) for half in row.halves_px[:, :, axis])
+        strange = good & (np.maximum(np.abs(one), np.abs(other)) > 6.0 * _width(np.stack([one, other])[:, good]))
+        w[strange] = 0.0
+        apart = np.where(w > 0, (one - other) / np.sqrt(np.where(good, variance, 1.0)), 0.0)
+        for lag in range(LAGS + 1):
+            both = w[lag:] * w[: len(w) - lag]
+            far, near = np.s_[lag:], np.s_[: len(w) - lag]
+            noise[lag] += float(np.sum(both * apart[far] * apart[near]))
+            pairs[lag] += float(np.sum(both))
+            if lag:
+                product[lag - 1] += float(np.sum(both * (one[far] - one[near]) * (other[far] - other[near])))
+                weight[lag - 1] += float(np.sum(both))
+    if not weight.all():
+        return 0.0, LEAST_WALK_PX, 1.0
+    slope, level = np.polyfit(np.arange(1, LAGS + 1), product / weight, 1)
+    if level < 0:  # smooth drift bends the line; then there is no jitter to be seen
+        level, slope = 0.0, float(np.mean(product / weight) / np.mean(np.arange(1, LAGS + 1)))
+    correlated = noise / np.maximum(pairs, 1e-300)
+    ends = np.flatnonzero(correlated < 0.05 * correlated[0])
+    reach = int(ends[0]) if len(ends) else LAGS + 1
+    wide = float(correlated[0] + 2.0 * correlated[1:reach].sum())
+    walk = float(np.sqrt(max(slope, LEAST_WALK_PX**2)))
+    return float(np.sqrt(max(level, 0.0) / 2.0)), walk, max(wide, 1.0)
 
 
-def _variance(row: RowShifts) -> Float[np.ndarray, "row 2"]:
-    """Return the variance of what every row says by itself; nan where it says nothing."""
-    det = np.linalg.det(row.information)
+def _width(values: Float[np.ndarray, "half row"]) -> float:
+    """Return the standard deviation of most values, whatever the rest does."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values)))) + 1e-9
+
+
+def _variance(information: Float[np.ndarray, "row 2 2"]) -> Float[np.ndarray, "row 2"]:
+    """Return the variances that belong to inverse covariances; nan where there is nothing to go by."""
+    det = np.linalg.det(information)
     good = det > 1e-12
-    inverse = np.linalg.inv(np.where(good[:, None, None], row.information, np.eye(2)))
+    inverse = np.linalg.inv(np.where(good[:, None, None], information, np.eye(2)))
     variance: Float[np.ndarray, "row 2"] = np.where(good[:, None], np.einsum("nii->ni", inverse), np.nan)
     return variance
 
@@ -197,19 +253,36 @@ def likeliest(row: RowShifts, motion: Motion) -> tuple[Float[np.ndarray, "row 2"
     motion
         How rows move.
     """
-    information = row.information.copy()
-    drift = np.zeros_like(row.offset_px)
+    trust = 1.0 / np.sqrt(np.array(motion.widening))
+    said = row.information * trust[:, None] * trust
+    information = said
+    line = _line(row.offset_px, said)
+    measured = row.offset_px - line  # even drift is free: the walk was learned without it
+    drift = np.zeros_like(measured)
     noisy = np.diag(np.square(motion.jitter_px))
     for _ in range(2):
         # What a row says about the drift is blurred by its jitter: (H⁻¹ + J)⁻¹ = (1 + H J)⁻¹ H.
         blurred = np.linalg.solve(np.eye(2) + information @ noisy, information)
-        drift = _walk(blurred, row.offset_px, motion)
-        surprise = np.einsum("ni,nij,nj->n", row.offset_px - drift, blurred, row.offset_px - drift)
+        drift = _walk(blurred, measured, motion)
+        surprise = np.einsum("ni,nij,nj->n", measured - drift, blurred, measured - drift)
         tamed = np.minimum(1.0, 2.0 * OUTLIER**2 / np.maximum(surprise, 1e-12))
-        information = row.information * tamed[:, None, None]
+        information = said * tamed[:, None, None]
     share = np.linalg.solve(np.eye(2) + noisy @ information, noisy @ information)
-    offset = drift + np.einsum("nij,nj->ni", share, row.offset_px - drift)
+    offset = line + drift + np.einsum("nij,nj->ni", share, measured - drift)
     return offset, _sigma(information, motion)
+
+
+def _line(
+    offset_px: Float[np.ndarray, "row 2"], information: Float[np.ndarray, "row 2 2"]
+) -> Float[np.ndarray, "row 2"]:
+    """Return the straight line through the offsets, each row weighed by what it says; 0 where nothing does."""
+    place = np.linspace(-1.0, 1.0, len(offset_px))
+    line = np.zeros_like(offset_px)
+    for axis in (0, 1):
+        weight = np.sqrt(np.maximum(information[:, axis, axis], 0.0))
+        if np.count_nonzero(weight) > 8:
+            line[:, axis] = np.polyval(np.polyfit(place, offset_px[:, axis], 1, w=weight), place)
+    return line
 
 
 def _walk(

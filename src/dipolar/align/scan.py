@@ -9,8 +9,9 @@ from jaxtyping import Float, Float32
 
 from dipolar.align.kernels import local_linear, spread
 
-LEAST_DENSITY = 0.3
-"""A grid point with less of the scan's weight around it than this share of a full grid is not covered."""
+LEAST_DENSITY = 0.05
+"""A grid point with less of the scan's weight around it than this share of a full grid is not covered. Between rows
+that lie far apart the weight is small, but some of it remains."""
 RIDGE = 0.01
 """Variance in px² added to that of the pixels around a grid point: keeps the straight line tame where rows bunch up."""
 

@@ -22,7 +22,7 @@ from dipolar.core.nouns import Image
 
 SLOW_ROUNDS, ROW_ROUNDS = 2, 8
 """Rounds of patches, and most rounds of rows."""
-SETTLED_PX = 0.01
+SETTLED_PX = 0.02
 """Rounds of rows end when the rows move by less than this, root mean square."""
 LONGEST_PERIOD = 0.3
 """Longest lattice vector looked for, as a share of the shorter edge of a frame."""
@@ -163,10 +163,10 @@ def _align_rows(
 ) -> tuple[Motion, dict[int, Float[np.ndarray, "row 2"]], float]:
     """Move every row to where it fits best, in place; return what was learned, sigma of the rows, and the last move.
 
-    All scans move at once. Against the average of the others a step of 1 would overshoot by what the others move too.
+    All scans move at once. Against w others that are scanned alike and move too, a step of 1 would overshoot: they meet
+    after one of w / (w + 1). Scans that cross do not follow each other's rows, only each other as a whole.
     """
-    crossed = len({scan.angle_deg % 180.0 for scan in scans.values()}) > 1
-    share = (len(scans) - 1) / len(scans)
+    directions = [scan.angle_deg % 180.0 for scan in scans.values()]
     motion, rest = Motion(jitter_px=(0.0, 0.0), walk_px=(0.0, 0.0)), float("nan")
     sigmas: dict[int, Float[np.ndarray, "row 2"]] = {}
     for turn in range(ROW_ROUNDS):
@@ -178,14 +178,21 @@ def _align_rows(
         ]
         motion = learn_motion(seen)
         moves = []
-        for (n, scan), row in zip(scans.items(), seen, strict=True):
+        for place, ((n, scan), row) in enumerate(zip(scans.items(), seen, strict=True)):
             offset, sigmas[n] = likeliest(row, motion)
             change = offset - scan.offset_px
             common = change.mean(axis=0)
-            moves.append((1.0 if crossed else share) * (change - common) + share * common)
+            others = made.company(place)[:, None]
+            step = np.maximum(others / (others + 1.0), 0.5)
+            moves.append(
+                (step if directions.count(scan.angle_deg % 180.0) > 1 else 1.0) * (change - common)
+                + (len(scans) - 1) / len(scans) * common
+            )
         for n, move in zip(scans, moves, strict=True):
             scans[n] = scans[n].moved(move)
-        rest = float(np.sqrt(np.mean([np.mean(move**2) for move in moves])))
+        known = [np.trace(row.information, axis1=1, axis2=2) for row in seen]
+        told = [move[part > 0.2 * np.median(part)] for move, part in zip(moves, known, strict=True)]
+        rest = float(np.sqrt(np.mean(np.concatenate(told) ** 2)))
         if rest < SETTLED_PX:
             break
     progress("aligning rows", 1.0)
@@ -205,7 +212,7 @@ def _result(
     rest: float,
 ) -> Alignment:
     """Return the average, cut to where enough frames were, and what became of every frame."""
-    enough = made.weight >= max(1.5, 0.5 * len(scans) - 0.25)
+    enough = made.seen_by(max(1.5, 0.5 * len(scans) - 0.25))
     rows, columns = np.flatnonzero(enough.any(axis=1)), np.flatnonzero(enough.any(axis=0))
     if not len(rows):
         raise DataError(

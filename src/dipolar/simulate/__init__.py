@@ -9,6 +9,7 @@ from dipolar.simulate.film import Simulated, simulate_film
 from dipolar.simulate.limits import cramer_rao, displacement_limit, rms_per_component
 from dipolar.simulate.materials import MATERIALS, Material, material_named
 from dipolar.simulate.render import render_columns
+from dipolar.simulate.series import SeriesSettings, SimulatedSeries, simulate_series
 from dipolar.simulate.settings import FilmSettings
 from dipolar.simulate.truth import truth_cells
 
@@ -20,7 +21,9 @@ __all__ = [
     "FilmSettings",
     "Layer",
     "Material",
+    "SeriesSettings",
     "Simulated",
+    "SimulatedSeries",
     "benchmark_film",
     "count",
     "cramer_rao",
@@ -29,6 +32,7 @@ __all__ = [
     "render_columns",
     "rms_per_component",
     "simulate_film",
+    "simulate_series",
     "simulate_wave",
     "truth_cells",
     "wall",
