@@ -11,7 +11,7 @@ from dipolar.core.errors import CalibrationError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import take
 from dipolar.maps import bound_charge, find_defects, find_domains, find_walls
-from maps_cells import EDGE_PX, PIXEL_SIZE_PM, crystal, even, two, vortex
+from maps_cells import EDGE_PX, PIXEL_SIZE_PM, crystal, even, rotation, two, vortex
 
 
 def saddle(row: np.ndarray, col: np.ndarray) -> np.ndarray:
