@@ -17,7 +17,7 @@ USUAL = 4.0
 """Deviations, in robust standard deviations, up to which cells tell how features go together."""
 LOUD = 3.5
 """Deviation from which a feature is named as a reason."""
-APART_CELLS = 2.0
+APART_CELLS = 3.0
 """Distance within which the strangest cell stands for its neighbours."""
 FEWEST = 20
 """Cells below which there is no "usual"."""
@@ -37,7 +37,7 @@ def find_anomalies(
     columns around them, misfit, and cells missing inside the crystal. Deviations are put in units of what is usual in
     this image (median and median absolute deviation) and joined into a Mahalanobis distance, with the covariance of
     cells that do not stand out. Listed are those beyond what the largest of as many ordinary cells would reach by
-    chance, the strangest within two cells of each other only.
+    chance, the strangest within three cells of each other only.
 
     Parameters
     ----------

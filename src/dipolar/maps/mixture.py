@@ -94,7 +94,8 @@ def best_mixture(
     """
     count = worth * len(values)
     centre, cloud = values.mean(axis=0), np.cov(values.T) if len(values) > 2 else np.zeros((2, 2))
-    floor = 1e-3 * np.median(np.trace(covariance, axis1=1, axis2=2)) / 2.0
+    # no component gets narrower than cells can tell, or numbers can hold
+    floor = max(5e-4 * float(np.median(np.trace(covariance, axis1=1, axis2=2))), 1e-8 * float(np.trace(cloud)))
     cloud = cloud + floor * np.eye(2)
     start = Mixture(
         weight=np.array([1.0 - OUTLIERS]),
