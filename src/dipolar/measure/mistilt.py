@@ -88,7 +88,7 @@ def _compared(
     length = float(np.hypot(*excess))
     smear, longest = (float(np.sqrt(12.0 * v)) for v in (length, length + 2.0 * excess_sigma))
     percent = 100.0 / cell_px
-    told = f"A and B are {percent * size:.1f} ± {percent * error:.1f} % of a cell apart"
+    told = f"A and B are {percent * size:.2f} ± {percent * error:.2f} % of a cell apart"
     if size < max(CLEAR * error, LEAST_OFFSET * cell_px):
         return _finding("not suspected", f"{told}, which is nothing", elongations, offset, sigma)
     if size - 2.0 * error > 0.5 * longest:

@@ -20,10 +20,12 @@ SMALL = 0.025
 """Largest offset, in cells, that mistilt and scan distortion usually make (10 pm of 400)."""
 FLOOR = 0.003
 """Change of the offset, in cells, that counts as none (1.2 pm of 400)."""
+EVEN = 0.003
+"""Change of the cell's edges, relative to them, that a scan makes within one crystal."""
 WIDE = 4.0
 """Sigmas that blocks of a constant region may lie apart."""
-LEAST_CELLS = 40
-LEAST_SHARE = 0.04
+LEAST_CELLS = 60
+LEAST_SHARE = 0.08
 """A reference has so many cells at least, and this share of all."""
 DIFFERENT = 0.008
 """Squares are different where they are off by so much, in cells, and by four standard errors."""
@@ -40,6 +42,8 @@ class Blocks:
     """(dy, dx); nan where there are too few cells."""
     sigma_px: Float[np.ndarray, "v u"]
     """Standard error per component."""
+    edges_px: Float[np.ndarray, "v u 2"]
+    """Mean lengths of a and b."""
     edge_px: float
     """Edge of a square."""
     corner_px: Float[np.ndarray, "2"]
@@ -54,7 +58,8 @@ class Blocks:
 def propose_reference(cells: Cells, columns: Columns) -> ReferenceProposal:
     """Return the largest rectangle in which the displacement is small and the same everywhere, if there is one.
 
-    Displacements are averaged over squares of three cells. From each of many of them, squares that agree with it within
+    Displacements are averaged over squares of three cells. From each of many of them, squares that agree with it, in
+    displacement and in the edges of the cell, within
     four standard errors (those propagated, or those of the scatter from square to square where larger) are gathered;
     the largest rectangle full of them is refined with its own mean, and of several the one that is larger and less
     displaced wins. A region counts where its offset is below 2.5 % of a cell, which mistilt and scan distortion reach,
@@ -92,9 +97,9 @@ def propose_reference(cells: Cells, columns: Columns) -> ReferenceProposal:
     off = np.linalg.norm(blocks.mean_px[outside] - np.array(reference.offset_px), axis=-1)
     rest = float(np.sqrt(np.mean(off**2))) if off.size else 0.0
     size = float(np.hypot(*reference.offset_px))
-    noise = np.maximum(blocks.sigma_px, _scatter(blocks))[outside]
+    noise = np.maximum(blocks.sigma_px, _scatter(blocks.mean_px))[outside]
     unlike = np.count_nonzero(off > np.hypot(WIDE * noise, DIFFERENT * cell_px))
-    if unlike < max(3, LEAST_SHARE * np.count_nonzero(blocks.known)):
+    if unlike < max(3, 0.5 * LEAST_SHARE * np.count_nonzero(blocks.known)):
         return _none(
             f"the displacement is the same everywhere, {100 * size / cell_px:.1f} % of a cell: nothing in the image "
             "tells an offset of the instrument from one of the crystal"
@@ -126,11 +131,18 @@ def block_means(cells: Cells, columns: Columns, good: Bool[np.ndarray, " cell"],
     average = scipy.sparse.csr_matrix((1.0 / count[where], (where, rows)), shape=(len(count), len(good)))
     mean = average @ cells.displacement_px
     variance = covariance_of(scipy.sparse.csr_matrix(average @ displacement_weights(cells, columns)), columns)
+    edges = average @ np.column_stack([np.linalg.norm(cells.a_px, axis=1), np.linalg.norm(cells.b_px, axis=1)])
     few = count < 0.5 * BLOCK_CELLS**2
     mean[few] = np.nan
     sigma = np.sqrt(0.5 * np.trace(variance, axis1=1, axis2=2))
     sigma[few] = np.nan
-    return Blocks(mean_px=mean.reshape(*shape, 2), sigma_px=sigma.reshape(*shape), edge_px=edge_px, corner_px=corner)
+    return Blocks(
+        mean_px=mean.reshape(*shape, 2),
+        sigma_px=sigma.reshape(*shape),
+        edges_px=edges.reshape(*shape, 2),
+        edge_px=edge_px,
+        corner_px=corner,
+    )
 
 
 def largest_rectangle(mask: Bool[np.ndarray, "v u"]) -> tuple[int, int, int, int]:
@@ -157,44 +169,54 @@ def largest_rectangle(mask: Bool[np.ndarray, "v u"]) -> tuple[int, int, int, int
 def _largest(blocks: Blocks, cell_px: float) -> tuple[int, int, int, int] | None:
     """Return the largest rectangle of constant small displacement; a smaller offset outweighs a smaller area."""
     known = blocks.known
-    sigma = np.maximum(blocks.sigma_px, _scatter(blocks))
+    sigma = np.maximum(blocks.sigma_px, _scatter(blocks.mean_px))
     reach = np.where(known, np.hypot(WIDE * sigma, FLOOR * cell_px), 0.0)
-    means = np.where(known[..., None], blocks.mean_px, 1e9)
+    reaches = np.stack([reach, reach, *([np.full(reach.shape, _reach_of_edges(blocks, cell_px))] * 2)], axis=-1)
+    values = np.where(known[..., None], np.concatenate([blocks.mean_px, blocks.edges_px], axis=-1), 1e9)
 
-    def agreeing(offset: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "v u"]:
+    def agreeing(like: Float[np.ndarray, "4"]) -> Bool[np.ndarray, "v u"]:
         """Squares that agree on their own, and together with those of the eight around them that do."""
-        alone = known & (np.abs(means - offset).max(axis=-1) < reach)
+        alone = known & np.all(np.abs(values - like) < reaches, axis=-1)
         share = np.maximum(uniform_filter(alone.astype(float), 3, mode="constant"), 1e-9)
-        off = [uniform_filter(np.where(alone, means[..., k] - offset[k], 0.0), 3, mode="constant") for k in (0, 1)]
-        together = np.abs(np.stack(off) / share).max(axis=0) < np.hypot(reach / np.sqrt(9.0 * share), FLOOR * cell_px)
-        return alone & together
+        off = [uniform_filter(np.where(alone, values[..., k] - like[k], 0.0), 3, mode="constant") for k in range(4)]
+        least = np.hypot(reaches / np.sqrt(9.0 * share)[..., None], FLOOR * cell_px)
+        return alone & np.all(np.abs(np.stack(off, axis=-1) / share[..., None]) < least, axis=-1)
 
-    starts = np.argwhere(known & (np.linalg.norm(means, axis=-1) < SMALL * cell_px))
+    def middle(rectangle: tuple[int, int, int, int]) -> Float[np.ndarray, "4"]:
+        v0, v1, u0, u1 = rectangle
+        return np.median(values[v0:v1, u0:u1], axis=(0, 1))
+
+    starts = np.argwhere(known & (np.linalg.norm(values[..., :2], axis=-1) < SMALL * cell_px))
     starts = starts[np.linspace(0, len(starts) - 1, min(STARTS, len(starts))).astype(int)] if len(starts) else starts
     best, found = 0.0, None
     for v, u in starts.tolist():
-        rectangle = largest_rectangle(agreeing(blocks.mean_px[v, u]))
+        rectangle = largest_rectangle(agreeing(values[v, u]))
         for _ in range(3):
             v0, v1, u0, u1 = rectangle
             if min(v1 - v0, u1 - u0) < 2:
                 break
-            rectangle = largest_rectangle(agreeing(np.median(blocks.mean_px[v0:v1, u0:u1], axis=(0, 1))))
+            rectangle = largest_rectangle(agreeing(middle(rectangle)))
         v0, v1, u0, u1 = rectangle
         if min(v1 - v0, u1 - u0) < 2:
             continue
-        size = float(np.hypot(*np.median(blocks.mean_px[v0:v1, u0:u1], axis=(0, 1)))) / (SMALL * cell_px)
+        size = float(np.hypot(*middle(rectangle)[:2])) / (SMALL * cell_px)
         score = (v1 - v0) * (u1 - u0) * max(1.0 - size, 0.0) ** 2
         if score > best and _flat(blocks, rectangle, sigma, cell_px):
             best, found = score, rectangle
     return found
 
 
-def _scatter(blocks: Blocks) -> float:
-    """Return the usual difference of neighbouring squares per component, as the standard error of one of them."""
-    steps = [np.diff(blocks.mean_px, axis=axis).ravel() for axis in (0, 1)]
-    off = np.abs(np.concatenate(steps))
+def _scatter(values: Float[np.ndarray, "v u k"]) -> float:
+    """Return the usual difference of neighbouring squares, as the standard error of one of them."""
+    off = np.abs(np.concatenate([np.diff(values, axis=axis).ravel() for axis in (0, 1)]))
     off = off[np.isfinite(off)]
     return TO_SIGMA * float(np.median(off)) / float(np.sqrt(2.0)) if off.size else 0.0
+
+
+def _reach_of_edges(blocks: Blocks, cell_px: float) -> float:
+    """Return how far edges may differ within one crystal."""
+    known = np.where(blocks.known[..., None], blocks.edges_px, np.nan)
+    return float(np.hypot(WIDE * _scatter(known), EVEN * cell_px))
 
 
 def _flat(blocks: Blocks, rectangle: tuple[int, int, int, int], sigma: np.ndarray, cell_px: float) -> bool:
