@@ -182,7 +182,7 @@ def run_jumps(options: argparse.Namespace, score: Score) -> None:
     series_with = dict.fromkeys(counts, 0)
     for seed in range(options.first_seed, options.first_seed + options.series):
         series = series_of(options.jump_size, 10_000 + seed, walk_share=0.1 if seed % 2 else 0.3)
-        found = align_frames(series.frames)
+        found = align_frames(series.frames, rows=False)
         for name, shifts in (
             ("aligned", np.array([frame.shift_px for frame in found.frames])),
             ("phase_cross_correlation", phase_shifts(series)),

@@ -61,7 +61,9 @@ def follow_patches(frame: Map, reference: Map, *, cell_px: float) -> PatchShifts
     shift = np.zeros((*usable.shape, 2))
     quality = np.full(usable.shape, -1.0)
     search = _Search(frame, reference, size, reach)
-    for place in np.argwhere(usable):
+    quality[usable] = 0.0
+    every = 2 if usable.sum() > 24 else 1  # enough of them to choose the first one from
+    for place in np.argwhere(usable[::every, ::every]) * every:
         shift[tuple(place)], quality[tuple(place)] = search(middles[tuple(place)], np.zeros(2))
     if usable.any():
         _grow(search, middles, usable, shift, quality)
@@ -88,7 +90,8 @@ def _grow(
     quality: Float[np.ndarray, "j i"],
 ) -> None:
     """Look again for every patch near where its neighbours were found, the best first; in place."""
-    best = np.sort(quality[usable])[-max(1, int(usable.sum()) // 3) :].mean()
+    tried = quality[usable & (quality > 0)]
+    best = float(np.sort(tried)[-max(1, tried.size // 3) :].mean()) if tried.size else 0.0
     # The seed is good and not at the border of its search, where a neighbouring column may have been met.
     inner = np.where(usable & (np.abs(shift).max(axis=-1) < 0.7 * search.reach), quality, -1.0)
     row, column = divmod(int(np.argmax(inner)), inner.shape[1])

@@ -28,6 +28,8 @@ class Verdict:
     """Contrast over that of the average."""
     place: float
     """Standard score of the correlation of what is not periodic; nan where too little is seen."""
+    chance: float
+    """Log-likelihood of this place over that of no common picture, in nats."""
     margin: float
     """Log-likelihood of this place over that of the best one a lattice vector away; nan without a lattice."""
     better_px: Float[np.ndarray, "2"]
@@ -47,17 +49,19 @@ def judge(made: Stack, vectors: Float[np.ndarray, "vector 2"], *, cell_px: float
         Length of the shortest.
     """
     return [
-        _verdict(made.values[n].astype(np.float64), made.without(n), vectors, cell_px) for n in range(len(made.scans))
+        judge_one(made.values[n].astype(np.float64), made.without(n), vectors, cell_px) for n in range(len(made.scans))
     ]
 
 
-def _verdict(own: Map, others: Map, vectors: Float[np.ndarray, "vector 2"], cell_px: float) -> Verdict:
+def judge_one(own: Map, others: Map, vectors: Float[np.ndarray, "vector 2"], cell_px: float) -> Verdict:
+    """Return how well one resampled scan fits to the average of the others; arguments as for `judge`."""
     both = np.isfinite(own) & np.isfinite(others)
     if np.count_nonzero(both) < 4 * cell_px**2:
         return Verdict(
             correlation=float("nan"),
             contrast=float("nan"),
             place=float("nan"),
+            chance=0.0,
             margin=float("nan"),
             better_px=np.zeros(2),
         )
@@ -67,9 +71,11 @@ def _verdict(own: Map, others: Map, vectors: Float[np.ndarray, "vector 2"], cell
     wide_own, wide_others = (smooth(part, BLUR_CELLS * cell_px) for part in (flat_own, flat_others))
     patches = np.count_nonzero(both) / (4.0 * np.pi * (BLUR_CELLS * cell_px) ** 2)
     r = pearson_at(wide_own, wide_others)
+    height = pearson_at(sharp_own, sharp_others)
     margin, better = _lattice_margin(sharp_own, sharp_others, both, vectors, cell_px)
     return Verdict(
-        correlation=pearson_at(sharp_own, sharp_others),
+        correlation=height,
+        chance=likelihood(height, int(np.count_nonzero(both)), cell_px),
         contrast=contrast,
         place=float(np.arctanh(np.clip(r, -0.999, 0.999)) * np.sqrt(patches - 3.0))
         if patches > LEAST_PATCHES
@@ -77,6 +83,12 @@ def _verdict(own: Map, others: Map, vectors: Float[np.ndarray, "vector 2"], cell
         margin=margin,
         better_px=better,
     )
+
+
+def likelihood(correlation: float, pixels: int, cell_px: float) -> float:
+    """Return -n/2 ln(1 - r²) for n independent patches of the columns' blur; 0 where r is not positive."""
+    patches = pixels / (4.0 * np.pi * (COLUMN_BLUR_CELLS * cell_px) ** 2)
+    return -0.5 * patches * float(np.log(max(1.0 - max(correlation, 0.0) ** 2, 1e-9)))
 
 
 def _lattice_margin(
@@ -92,13 +104,13 @@ def _lattice_margin(
     region = both.copy()
     for move in near:
         region &= _shifted(known, move, spare, own.shape)
-    patches = np.count_nonzero(region) / (4.0 * np.pi * (COLUMN_BLUR_CELLS * cell_px) ** 2)
-    if np.count_nonzero(region) < 6 * cell_px**2:
+    pixels = int(np.count_nonzero(region))
+    if pixels < 6 * cell_px**2:
         return float("nan"), np.zeros(2)
     padded = np.pad(others, spare, constant_values=np.nan)
     mine = own[region] - own[region].mean()
     heights = [_peak_height(mine, padded, region, move, spare) for move in near]
-    chance = [-0.5 * patches * np.log(max(1.0 - max(height, 0.0) ** 2, 1e-9)) for height in heights]
+    chance = [likelihood(height, pixels, cell_px) for height in heights]
     best = 1 + int(np.argmax(chance[1:]))
     return float(chance[0] - chance[best]), moves[best]
 

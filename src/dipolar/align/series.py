@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
@@ -10,11 +11,11 @@ from jaxtyping import Float
 from dipolar.align.average import Stack, stack, standard_error
 from dipolar.align.checks import blank, check_frames
 from dipolar.align.coarse import follow_patches, slow_offsets
-from dipolar.align.judge import Verdict, judge, misfit
+from dipolar.align.judge import Verdict, judge, judge_one, misfit
 from dipolar.align.lattice import period, repeats
 from dipolar.align.rigid import place_frames
 from dipolar.align.rows import Motion, learn_motion, likeliest, reference_of, row_shifts
-from dipolar.align.scan import Scan
+from dipolar.align.scan import Scan, resample
 from dipolar.core.alignment import AlignedFrame, Alignment
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
@@ -22,6 +23,8 @@ from dipolar.core.nouns import Image
 
 SLOW_ROUNDS, ROW_ROUNDS = 2, 8
 """Rounds of patches, and most rounds of rows."""
+LEAST_MARGIN = 0.35
+"""A frame whose margin over the next lattice vector is less than this share of the usual one is placed anew."""
 SETTLED_PX = 0.02
 """Rounds of rows end when the rows move by less than this, root mean square."""
 LONGEST_PERIOD = 0.3
@@ -31,7 +34,11 @@ LARGEST_SHIFT = 0.6
 
 
 def align_frames(
-    frames: Sequence[Image], *, scan_angles_deg: Sequence[float] | None = None, progress: Progress = silent
+    frames: Sequence[Image],
+    *,
+    scan_angles_deg: Sequence[float] | None = None,
+    rows: bool = True,
+    progress: Progress = silent,
 ) -> Alignment:
     """Return one image from frames of one place, corrected for drift and for the jitter of rows, with its sigma.
 
@@ -49,6 +56,8 @@ def align_frames(
     scan_angles_deg
         Direction of the fast scan axis of each, counter-clockwise on the screen; None: all 0. The image comes out as a
         scan at 0 would show it.
+    rows
+        Whether single rows are aligned too; False leaves it at places and slow distortion, for a quick look.
     progress
         Told how far it has come.
 
@@ -76,7 +85,7 @@ def align_frames(
     progress("finding where frames lie", 1.0)
 
     scans, verdicts = _settle(scans, dropped, frames, vectors, cell_px, progress)
-    motion, sigmas, rest = _align_rows(scans, cell_px, progress)
+    motion, sigmas, rest = _align_rows(scans, cell_px, progress, rounds=ROW_ROUNDS if rows else 0)
     progress("averaging", 0.0)
     made = stack(list(scans.values()))
     final = dict(zip(scans, judge(made, vectors, cell_px=cell_px), strict=True))
@@ -120,6 +129,7 @@ def _settle(
 ) -> tuple[dict[int, Scan], dict[int, Verdict]]:
     """Take off the slow distortion, move frames that lie a lattice vector off, and drop those that do not fit."""
     verdicts: dict[int, Verdict] = {}
+    retried: set[int] = set()
     most = len(scans) + 4
     for turn in range(most):
         progress("following slow distortion", turn / most)
@@ -132,6 +142,11 @@ def _settle(
         if wrong and turn < 4:
             for _, n, move in sorted(wrong, key=lambda item: item[0])[: max(1, len(scans) // 3)]:
                 scans[n] = scans[n].moved(move)
+            continue
+        doubtful = [n for n, v in zip(scans, judged, strict=True) if n not in retried and _doubtful(v, judged)]
+        if doubtful:
+            retried |= set(doubtful)
+            scans |= {n: _placed_anew(made, list(scans).index(n), vectors, cell_px) for n in doubtful}
             continue
         bad = misfit(judged)
         if bad is None:
@@ -147,6 +162,35 @@ def _settle(
     return scans, verdicts
 
 
+def _doubtful(verdict: Verdict, all_of_them: list[Verdict]) -> bool:
+    """Return whether a frame's place is much less certain than that of the others."""
+    usual = float(np.nanmedian([v.margin for v in all_of_them])) if len(all_of_them) > 2 else float("nan")
+    return verdict.margin < LEAST_MARGIN * usual
+
+
+def _placed_anew(made: Stack, number: int, vectors: Float[np.ndarray, "vector 2"], cell_px: float) -> Scan:
+    """Return a scan followed anew from a rigid start at its place and at each lattice vector from it, the likeliest.
+
+    A frame that began a lattice vector off can have been bent towards its place in one half only.
+    """
+    scan, others = made.scans[number], made.without(number)
+    straight = replace(scan, offset_px=np.tile(scan.offset_px.mean(axis=0), (len(scan.data), 1)))
+    best, best_chance = scan, judge_one(made.values[number].astype(np.float64), others, vectors, cell_px).chance
+    for move in np.concatenate([np.zeros((1, 2)), vectors, -vectors]):
+        tried = straight.moved(move)
+        for _ in range(SLOW_ROUNDS + 1):
+            own = resample(tried, made.shape)[0].astype(np.float64)
+            found = follow_patches(own, others, cell_px=cell_px)
+            if len(found.quality) < 4:
+                break
+            tried = tried.moved(slow_offsets([tried], [found], made.shape, cell_px=cell_px)[0])
+        own = resample(tried, made.shape)[0].astype(np.float64)
+        chance = judge_one(own, others, vectors, cell_px).chance
+        if chance > best_chance:
+            best, best_chance = tried, chance
+    return best
+
+
 def _follow(scans: dict[int, Scan], cell_px: float) -> dict[int, Scan]:
     """Return the scans with their slow distortion taken off once more."""
     made = stack(list(scans.values()))
@@ -159,7 +203,7 @@ def _follow(scans: dict[int, Scan], cell_px: float) -> dict[int, Scan]:
 
 
 def _align_rows(
-    scans: dict[int, Scan], cell_px: float, progress: Progress
+    scans: dict[int, Scan], cell_px: float, progress: Progress, *, rounds: int
 ) -> tuple[Motion, dict[int, Float[np.ndarray, "row 2"]], float]:
     """Move every row to where it fits best, in place; return what was learned, sigma of the rows, and the last move.
 
@@ -167,10 +211,11 @@ def _align_rows(
     after one of w / (w + 1). Scans that cross do not follow each other's rows, only each other as a whole.
     """
     directions = [scan.angle_deg % 180.0 for scan in scans.values()]
-    motion, rest = Motion(jitter_px=(0.0, 0.0), walk_px=(0.0, 0.0)), float("nan")
-    sigmas: dict[int, Float[np.ndarray, "row 2"]] = {}
-    for turn in range(ROW_ROUNDS):
-        progress("aligning rows", turn / ROW_ROUNDS)
+    unknown = (float("nan"), float("nan"))
+    motion, rest = Motion(jitter_px=unknown, walk_px=unknown), float("nan")
+    sigmas = {n: np.full_like(scan.offset_px, np.nan) for n, scan in scans.items()}
+    for turn in range(rounds):
+        progress("aligning rows", turn / rounds)
         made = stack(list(scans.values()))
         seen = [
             row_shifts(scan, reference_of(made.without(n), cell_px=cell_px), made.values[n], cell_px=cell_px)
@@ -267,7 +312,7 @@ def _frame(
     else:
         shift = middles[number] - middles[first]
         # Errors of neighbouring rows go together through the drift; n_rows independent ones would be too few.
-        shift_sigma = np.sqrt(np.nanmean(sigma**2, axis=0) / max(len(sigma) / 8.0, 1.0))
+        shift_sigma = np.sqrt(np.mean(sigma**2, axis=0) / max(len(sigma) / 8.0, 1.0))
         offset = scan.offset_px - middles[number]
     return AlignedFrame(
         name=frame.name or f"frame {number}",
