@@ -16,7 +16,7 @@ LEARNING_PATCHES = (6, 16)
 
 NEWTON = 0.05
 """A step that gains less chi² than this, a fifth of a standard error, is taken unseen: it leaves far less."""
-MOST_EXTRA_PASSES = 12
+MOST_EXTRA_PASSES, MOST_CROWDED_PASSES = 12, 30
 SETTLED = 0.001
 """Passes end when hardly a column moves further than this, in A-B distances (0.3 pm in a perovskite)."""
 
@@ -49,7 +49,8 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
 
 def _settle(work: Work) -> None:
     """Pass again until columns and their neighbours agree: at once where they hardly overlap, later where they do."""
-    for _ in range(MOST_EXTRA_PASSES):
-        if np.quantile(work.moved, 0.95, method="higher") < SETTLED * work.step_px:
+    most, share = (MOST_CROWDED_PASSES, 0.995) if work.crowded else (MOST_EXTRA_PASSES, 0.95)
+    for _ in range(most):
+        if np.quantile(work.moved, share, method="higher") < SETTLED * work.step_px:
             return
         one_pass(work, 2, tolerance=NEWTON)

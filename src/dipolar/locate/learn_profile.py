@@ -19,6 +19,8 @@ PATCH_STEPS = 9.0
 MAX_PATCH_PX = 40_000
 FULL = 0.8
 """Largest distance to a column, in A-B distances, inside a patch: 0.71 between four columns, more beyond a surface."""
+WIDEST, CROWDED_WIDEST = 0.55, 0.42
+"""Width of the widest Gaussian in a mixture, in A-B distances; where oxygen overlaps, wide ones are background."""
 FIRM = 0.003
 """How far, in amplitudes, a background may stray from its surroundings while the profile is learned."""
 
@@ -31,7 +33,8 @@ def learn_profile(work: Work, *, rounds: int, patches: int) -> None:
     The other columns then change as those of the patches did in the median.
     """
     width = max(work.width(kind) for kind in range(work.kinds))
-    relative = np.array([w for w in work.choice.mixture if w <= max(1.0, 0.55 * work.step_px / width)])
+    widest = CROWDED_WIDEST if work.crowded else WIDEST
+    relative = np.array([w for w in work.choice.mixture if w <= max(1.0, widest * work.step_px / width)])
     reach = min(4.0 * float(relative.max()) * width, 2.5 * work.step_px)
     boxes = [box for box in _patches(work, reach, patches) if _finite_share(work, box) > 0.8]
     if not boxes:

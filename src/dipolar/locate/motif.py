@@ -28,6 +28,8 @@ ALONE = 0.88
 """A column of the frame is the strongest within this share of the short edge: oxygen is at most 0.87 away from one."""
 SHOWS = 5.0
 """Standard errors by which the median column of a site must stand out, or the site does not show in this image."""
+CATIONS = 2
+"""With more columns in the cell than these, some stand close together."""
 MOST = 0.6
 """Share of its places at which a site must have a column: fits to noise find one here and there."""
 FIRM = 0.1
@@ -175,7 +177,7 @@ def _start(frame: Frame, places: Places, motif: Motif, cell_px: Float[np.ndarray
         choice=fit,
         kinds=int(kinds.max()) + 1,
     )
-    work.slope, work.crowded = frame.polarity.slope, True
+    work.slope, work.crowded = frame.polarity.slope, len(motif.sites) > CATIONS
     _part(work)
     first_fit(work)
     return work

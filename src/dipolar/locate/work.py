@@ -15,6 +15,8 @@ from dipolar.locate.light import PXX, PYY
 from dipolar.locate.noise import Variance, first_variance
 from dipolar.locate.profile import Profile, gaussian_profile
 
+CROWDED_RADIUS = 0.73
+"""Share of the fitting window that is used where oxygen overlaps: further out is more of others than of oneself."""
 FIRST_WIDTH = 0.17
 """Width of a HAADF column over the A-B distance, before anything is known."""
 
@@ -60,7 +62,8 @@ class Work:
     @property
     def radius(self) -> Float[np.ndarray, " kind"]:
         """Radius of the fitting window per kind, in px."""
-        radius = self.choice.radius_widths * np.array([self.width(kind) for kind in range(self.kinds)])
+        share = CROWDED_RADIUS if self.crowded else 1.0
+        radius = share * self.choice.radius_widths * np.array([self.width(kind) for kind in range(self.kinds)])
         return np.clip(radius, min(2.6, 0.8 * self.step_px), 0.85 * self.step_px)
 
     def width(self, kind: int) -> float:
