@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 from numpy.polynomial import legendre
 from scipy.optimize import least_squares
 
-from dipolar.maps.profile import NARROWEST, WIDEST, Across, Prior, scatter_px2
+from dipolar.maps.profile import NARROWEST, WIDEST, Across, Prior, scatter_px2, shared_px2
 
 TERMS = (2, 3, 5, 8)
 """Legendre polynomials tried for the shift along the wall: 2 move and turn it, more bend it."""
@@ -27,6 +27,8 @@ class Shape:
     """Of Legendre polynomials in the place along the wall from -1 to 1."""
     scatter_px2: float
     """Variance of the cells about the profile beyond their own."""
+    shared_px2: float
+    """Variance that the cells of one scan line share."""
     log_width: Float[np.ndarray, " known"]
     """log ξ at which the volume below is known."""
     log_volume: Float[np.ndarray, " known"]
@@ -71,7 +73,13 @@ def fit_shape(across: Across, along: Float[np.ndarray, " cell"], prior: Prior, *
     scatter = scatter_px2(own, across.variance_px2, len(coefficients) + 3)
     log_width = np.log(np.geomspace(NARROWEST, WIDEST, 16) * prior.edge_px)
     volume = _log_volume(across, along, prior, coefficients, np.exp(log_width), scatter)
-    return Shape(coefficients_px=coefficients, scatter_px2=scatter, log_width=log_width, log_volume=volume)
+    return Shape(
+        coefficients_px=coefficients,
+        scatter_px2=scatter,
+        shared_px2=shared_px2(own, across.variance_px2 + scatter, across.line),
+        log_width=log_width,
+        log_volume=volume,
+    )
 
 
 def _fit(
@@ -141,11 +149,6 @@ def _log_volume(
     return result
 
 
-def moved(across: Across, shift_px: Float[np.ndarray, " cell"], scatter: float) -> Across:
+def moved(across: Across, shift_px: Float[np.ndarray, " cell"], scatter: float = 0.0) -> Across:
     """Return the cells with distances from the shifted curve and the scatter added to their variance."""
-    return Across(
-        distance_px=across.distance_px - shift_px,
-        component_px=across.component_px,
-        variance_px2=across.variance_px2 + scatter,
-        corners_px=across.corners_px,
-    )
+    return replace(across, distance_px=across.distance_px - shift_px, variance_px2=across.variance_px2 + scatter)

@@ -18,6 +18,8 @@ from dipolar.maps.profile import OPEN, Across, Posterior, Prior, draws, posterio
 from dipolar.maps.shape import Shape, fit_shape, moved
 from dipolar.maps.turns import charge_of, kind_of, turn_of
 
+SAME_LINE = 0.3
+"""Difference in height, in cells, up to which cells see the same scan lines."""
 FEWEST_CELLS = 12
 """Cells beside a wall below which nothing can be said about its profile."""
 
@@ -125,11 +127,11 @@ def _wall(
     length = float(curve.along_px[-1])
     if len(rows) >= FEWEST_CELLS and prior.spread_px > 0:
         shape = fit_shape(across, along, prior, length_cells=length / edge)
-        kept = moved(across, shape.shift_px(along), shape.scatter_px2)
+        kept = moved(replace(across, shared_px2=shape.shared_px2), shape.shift_px(along), shape.scatter_px2)
         whole = posterior(kept, prior, reach_px=1.5 * edge, shape=(shape.log_width, shape.log_volume))
         profile, place = _profile(whole, shape, len(rows), edge)
         samples = draws(whole, scene.fit.samples, rng=rng) - np.array([place, 0.0, 0.0, 0.0])
-        kept = moved(kept, np.full(len(rows), place), 0.0)
+        kept = moved(kept, np.full(len(rows), place))
         points = shifted(curve, shape.shift_px(2.0 * curve.along_px / max(length, 1e-12) - 1.0) + place)
         pieces = _pieces(scene, kept, 0.5 * (along + 1.0) * length, prior, points, curve)
     turn, turn_sigma = turn_of(domains, boundary.before, boundary.after)
@@ -195,7 +197,8 @@ def _across(
     if len(others) and good.any():
         to_others, _ = cKDTree(others).query(cells.positions_px[rows], distance_upper_bound=reach)
         good &= to_others > np.abs(distance)
-    rows, distance, along, normal = rows[good], distance[good], along[good], normal[good]
+    order = np.flatnonzero(good)[np.argsort(_lines(cells, rows[good], edge), kind="stable")]
+    rows, distance, along, normal = rows[order], distance[order], along[order], normal[order]
     one, two = scene.domains.mean_px[[boundary.before, boundary.after]]
     axis = (two - one) / max(float(np.linalg.norm(two - one)), 1e-300)
     half_a, half_b = (0.5 * np.sum(edges[rows] * normal, axis=1) for edges in (cells.a_px, cells.b_px))
@@ -204,8 +207,16 @@ def _across(
         component_px=cells.displacement_px[rows] @ axis,
         variance_px2=np.einsum("i,nij,j->n", axis, cells.covariance_px2[rows], axis),
         corners_px=np.stack([-half_a - half_b, half_a - half_b, half_b - half_a, half_a + half_b], axis=1),
+        line=_lines(cells, rows, edge),
     )
     return rows, across, np.clip(2.0 * along / max(length, 1e-12) - 1.0, -1.0, 1.0)
+
+
+def _lines(cells: Cells, rows: Int32[np.ndarray, " used"], edge: float) -> Int32[np.ndarray, " used"]:
+    """Return numbers of scan lines: cells of one lattice row at the same height move together when it is shifted."""
+    height = np.floor(cells.positions_px[rows, 0] / (SAME_LINE * edge)).astype(np.int64)
+    keys = np.stack([cells.grain[rows], cells.row[rows], height], axis=1)
+    return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 
 def _step(curve: Curve) -> float:
@@ -293,6 +304,7 @@ def _pieces(
                 component_px=across.component_px[mine],
                 variance_px2=across.variance_px2[mine],
                 corners_px=across.corners_px[mine],
+                line=across.line[mine],
             )
             found = posterior(part, prior, reach_px=1.5 * scene.edge_px, fine=25)
             width[number] = 2.0 * np.exp(quantiles(np.log(found.width_px), found.density.sum(axis=1)))
