@@ -17,6 +17,8 @@ LEARNING_PATCHES = (6, 16)
 NEWTON = 0.05
 """A step that gains less chi² than this, a fifth of a standard error, is taken unseen: it leaves far less."""
 MOST_EXTRA_PASSES, MOST_CROWDED_PASSES = 12, 30
+WHOLE_STEPS = 6
+"""Passes after which columns that are crowded take half steps only."""
 SETTLED = 0.001
 """Passes end when hardly a column moves further than this, in A-B distances (0.3 pm in a perovskite)."""
 
@@ -50,7 +52,11 @@ def full_fit(work: Work, *, progress: Progress = silent) -> None:
 def _settle(work: Work) -> None:
     """Pass again until columns and their neighbours agree: at once where they hardly overlap, later where they do."""
     most, share = (MOST_CROWDED_PASSES, 0.995) if work.crowded else (MOST_EXTRA_PASSES, 0.95)
-    for _ in range(most):
+    for number in range(most):
         if np.quantile(work.moved, share, method="higher") < SETTLED * work.step_px:
             return
+        before = work.theta
         one_pass(work, 2, tolerance=NEWTON)
+        if work.crowded and number >= WHOLE_STEPS:
+            # a column half way between two pixels goes to and fro with its window, which counts from whole ones
+            work.theta = 0.5 * (before + work.theta)
