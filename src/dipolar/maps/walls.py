@@ -14,14 +14,13 @@ from dipolar.core.nouns import Cells
 from dipolar.maps.boundaries import Boundary, boundaries
 from dipolar.maps.curve import Curve, beside, shifted, smooth_curve
 from dipolar.maps.neighbours import edge_px, neighbours, voters
+from dipolar.maps.pieces import FEWEST_CELLS, Pieces, fit_pieces
 from dipolar.maps.profile import OPEN, Across, Posterior, Prior, draws, posterior, quantiles
 from dipolar.maps.shape import Shape, fit_shape, moved
 from dipolar.maps.turns import charge_of, kind_of, turn_of
 
 SAME_LINE = 0.3
 """Difference in height, in cells, up to which cells see the same scan lines."""
-FEWEST_CELLS = 12
-"""Cells beside a wall below which nothing can be said about its profile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +122,7 @@ def _wall(
     prior = _prior(scene, boundary)
     rows, across, along = _across(scene, number, boundary, curve)
     points, kept = curve.points_px, across
-    profile, samples, pieces = _unknown(len(rows)), np.zeros((0, 4)), _Pieces.none()
+    profile, samples, pieces = _unknown(len(rows)), np.zeros((0, 4)), Pieces.none()
     length = float(curve.along_px[-1])
     if len(rows) >= FEWEST_CELLS and prior.spread_px > 0:
         shape = fit_shape(across, along, prior, length_cells=length / edge)
@@ -133,7 +132,9 @@ def _wall(
         samples = draws(whole, scene.fit.samples, rng=rng) - np.array([place, 0.0, 0.0, 0.0])
         kept = moved(kept, np.full(len(rows), place))
         points = shifted(curve, shape.shift_px(2.0 * curve.along_px / max(length, 1e-12) - 1.0) + place)
-        pieces = _pieces(scene, kept, 0.5 * (along + 1.0) * length, prior, points, curve)
+        pieces = fit_pieces(
+            kept, 0.5 * (along + 1.0) * length, prior, curve, points, piece_px=scene.fit.segment_cells * edge
+        )
     turn, turn_sigma = turn_of(domains, boundary.before, boundary.after)
     length = float(np.sum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
     charge = charge_of(domains, boundary.before, boundary.after, points, profile, edge, uc_per_cm2_per_pm)
@@ -263,52 +264,3 @@ def _unknown(count: int) -> Profile:
         scatter_px=nan,
         cells=count,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Pieces:
-    """Profiles of pieces of one wall."""
-
-    middle_px: Float[np.ndarray, "segment 2"]
-    width_px: Float[np.ndarray, "segment 3"]
-    position_px: Float[np.ndarray, "segment 3"]
-
-    @staticmethod
-    def none() -> _Pieces:
-        """Return no pieces."""
-        return _Pieces(middle_px=np.zeros((0, 2)), width_px=np.zeros((0, 3)), position_px=np.zeros((0, 3)))
-
-
-def _pieces(
-    scene: _Scene,
-    across: Across,
-    along_px: Float[np.ndarray, " cell"],
-    prior: Prior,
-    points_px: Float[np.ndarray, "point 2"],
-    curve: Curve,
-) -> _Pieces:
-    """Return place and width of each stretch of the wall by itself; none where it is no longer than two of them."""
-    length = float(curve.along_px[-1])
-    count = int(length / (scene.fit.segment_cells * scene.edge_px))
-    if count < 2:
-        return _Pieces.none()
-    ends = np.linspace(0.0, length, count + 1)
-    piece = np.clip(np.searchsorted(ends, along_px, side="right") - 1, 0, count - 1)
-    width, position = np.full((count, 3), np.nan), np.full((count, 3), np.nan)
-    for number in range(count):
-        mine = piece == number
-        if mine.sum() >= FEWEST_CELLS:
-            part = replace(
-                across,
-                distance_px=across.distance_px[mine],
-                component_px=across.component_px[mine],
-                variance_px2=across.variance_px2[mine],
-                corners_px=across.corners_px[mine],
-                line=across.line[mine],
-            )
-            found = posterior(part, prior, reach_px=1.5 * scene.edge_px, fine=25)
-            width[number] = 2.0 * np.exp(quantiles(np.log(found.width_px), found.density.sum(axis=1)))
-            position[number] = quantiles(found.position_px, found.density.sum(axis=0))
-    middles = 0.5 * (ends[1:] + ends[:-1])
-    at = np.stack([np.interp(middles, curve.along_px, points_px[:, axis]) for axis in (0, 1)], axis=1)
-    return _Pieces(middle_px=at, width_px=width, position_px=position)
