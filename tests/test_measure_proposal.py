@@ -12,8 +12,10 @@ import realdata
 from dipolar.core.nouns import Cells, Columns, take
 from dipolar.io import open_image
 from dipolar.locate import locate_columns
-from dipolar.measure import build_cells, mistilt_suspicion, propose_reference
+from dipolar.measure import build_cells, mistilt_suspicion, propose_reference, reference_offset
+from dipolar.measure.linear import mean_displacement
 from dipolar.measure.proposal import largest_rectangle
+from dipolar.measure.reference import inside, trusted
 from dipolar.simulate import Domains, FilmSettings
 
 SIGMA_PX = 0.15
@@ -80,6 +82,15 @@ def test_few_cells_make_no_proposal():
     assert "can be trusted" in propose_reference(build_cells(columns), columns).why
     nothing = take(build_cells(columns), np.zeros(0, dtype=int))
     assert propose_reference(nothing, columns).region_px is None
+
+
+def test_the_mean_of_a_region_is_that_of_the_reference():
+    columns = locate_columns(films.film(stack(row_jitter_px=(0.2, 0.2)), seed=5).image)
+    cells, region = build_cells(columns), (480, 690, 30, 600)
+    reference = reference_offset(cells, columns, region)
+    offset, sigma = mean_displacement(cells, columns, inside(cells, region) & trusted(cells))
+    np.testing.assert_allclose(offset, reference.offset_px)
+    np.testing.assert_allclose(sigma, reference.offset_sigma_px, rtol=0.05)
 
 
 def test_the_largest_rectangle_is_the_largest():

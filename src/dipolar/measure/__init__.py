@@ -1,6 +1,7 @@
 """Columns → Cells: unit cells, displacement, cell parameters and strain, each with its sigma; and what follows."""
 
 from dipolar.measure.antipolar import antipolar_order, wave_map
+from dipolar.measure.calibration import calibrate_scan, straighten
 from dipolar.measure.cells import build_cells
 from dipolar.measure.edits import apply_edits
 from dipolar.measure.mistilt import mistilt_suspicion
@@ -8,7 +9,7 @@ from dipolar.measure.planes import atomic_planes
 from dipolar.measure.polarization import load_material, polarization
 from dipolar.measure.proposal import propose_reference
 from dipolar.measure.reference import lattice_size_px, reference_offset, subtract_reference
-from dipolar.measure.scan import calibrate_scan, remove_row_jitter, straighten
+from dipolar.measure.scan import remove_row_jitter
 from dipolar.measure.strain import strain
 from dipolar.measure.summary import summarize
 from dipolar.measure.tetragonality import layer_profile, tetragonality, tetragonality_profile

@@ -23,8 +23,9 @@ from dipolar.core.findings import Elongation, MistiltFinding, Vector
 from dipolar.core.flags import POSITION_FLAGS, Flag, has
 from dipolar.core.nouns import A, B, Cells, Columns
 from dipolar.core.units import angle_deg
+from dipolar.measure.linear import mean_displacement
 from dipolar.measure.proposal import BLOCK_CELLS, block_means
-from dipolar.measure.reference import TO_SIGMA, Region, inside, reference_offset, trusted
+from dipolar.measure.reference import TO_SIGMA, Region, inside, trusted
 
 Verdict = Literal["suspected", "not suspected", "cannot tell"]
 LEAST_OFFSET = 0.004
@@ -66,9 +67,7 @@ def mistilt_suspicion(cells: Cells, columns: Columns, *, region: Region | None =
     a, b = cells.a_px[rows], cells.b_px[rows]
     cell_px = float(np.median(np.sqrt(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))))
     spread = _spread(cells, columns, rows, cell_px)
-    whole = (0, int(columns.positions_px[:, 0].max()) + 1, 0, int(columns.positions_px[:, 1].max()) + 1)
-    reference = reference_offset(cells, columns, region or whole)
-    offset, sigma = reference.offset_px, reference.offset_sigma_px
+    offset, sigma = mean_displacement(cells, columns, rows)
     finding = _compared(offset, sigma, elongations, columns, cell_px)
     if spread > UNEVEN * cell_px and finding.verdict != "not suspected":
         words = (

@@ -11,8 +11,8 @@ from scipy.ndimage import uniform_filter
 
 from dipolar.core.findings import ReferenceProposal
 from dipolar.core.nouns import Cells, Columns
-from dipolar.measure.linear import covariance_of, displacement_weights
-from dipolar.measure.reference import TO_SIGMA, Region, inside, reference_offset, trusted
+from dipolar.measure.linear import covariance_of, displacement_weights, mean_displacement
+from dipolar.measure.reference import TO_SIGMA, Region, inside, trusted
 
 BLOCK_CELLS = 3
 """Displacements are averaged over squares of so many cells."""
@@ -91,12 +91,12 @@ def propose_reference(cells: Cells, columns: Columns) -> ReferenceProposal:
     count = int(np.count_nonzero(inside(cells, region) & good))
     if count < max(LEAST_CELLS, LEAST_SHARE * np.count_nonzero(good)):
         return _none(f"the largest region of constant small displacement holds {count} cells, too few")
-    reference = reference_offset(cells, columns, region)
+    offset, offset_sigma = mean_displacement(cells, columns, inside(cells, region) & good)
     outside = blocks.known.copy()
     outside[best[0] : best[1], best[2] : best[3]] = False
-    off = np.linalg.norm(blocks.mean_px[outside] - np.array(reference.offset_px), axis=-1)
+    off = np.linalg.norm(blocks.mean_px[outside] - np.array(offset), axis=-1)
     rest = float(np.sqrt(np.mean(off**2))) if off.size else 0.0
-    size = float(np.hypot(*reference.offset_px))
+    size = float(np.hypot(*offset))
     noise = np.maximum(blocks.sigma_px, _scatter(blocks.mean_px))[outside]
     unlike = np.count_nonzero(off > np.hypot(WIDE * noise, DIFFERENT * cell_px))
     if unlike < max(3, 0.5 * LEAST_SHARE * np.count_nonzero(blocks.known)):
@@ -108,8 +108,8 @@ def propose_reference(cells: Cells, columns: Columns) -> ReferenceProposal:
     return ReferenceProposal(
         region_px=region,
         cells=count,
-        offset_px=reference.offset_px,
-        offset_sigma_px=reference.offset_sigma_px,
+        offset_px=offset,
+        offset_sigma_px=offset_sigma,
         rest_px=rest,
         why=(
             f"{count} cells are displaced alike, by {100 * size / cell_px:.1f} % of a cell; elsewhere the displacement "

@@ -1,4 +1,4 @@
-"""What the scan did to the crystal, told from the crystal: jitter of rows removed, size and shear calibrated."""
+"""Shifts of single scan rows, told from the crystal and removed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float
 
-from dipolar.core.errors import CalibrationError
-from dipolar.core.findings import ScanCalibration, ScanCorrection
+from dipolar.core.findings import ScanCorrection
 from dipolar.core.flags import POSITION_FLAGS, has
-from dipolar.core.nouns import Cells, Columns
+from dipolar.core.nouns import Columns
 from dipolar.measure.linear import covariance_of, own_covariance, row_pull, row_span
-from dipolar.measure.propagate import EDGE_A, EDGE_B, cell_covariance, cell_sigmas
-from dipolar.measure.reference import Region, inside, trusted
 
 WILD = 5.0
 """A column this many standard errors off what its neighbours say has its own reason, and no vote."""
@@ -87,31 +84,37 @@ def _differences(columns: Columns, first_step: int) -> scipy.sparse.csr_matrix:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Votes:
-    """What columns say about the shifts of scan rows."""
+    """What columns say about the shifts of scan rows, summed up per row: banded, as columns reach few rows."""
 
-    off_px: Float[np.ndarray, " vote"]
-    """How far each column is from the mean of its like neighbours."""
-    design: scipy.sparse.csr_matrix
-    """How each scan row moves that: (vote, row)."""
-    weight: Float[np.ndarray, " vote"]
-    """Inverse variance of each from the columns' own errors."""
-    covariance: scipy.sparse.csr_matrix
-    """Covariance of them from the same: votes share columns."""
+    pull: Float[np.ndarray, " row"]
+    """Xᵀ W d, with d how far each column is from the mean of its like neighbours and X how rows move that."""
+    information: scipy.sparse.csr_matrix
+    """Xᵀ W X; W is the inverse variance of each vote, from the columns' own errors."""
+    noise: scipy.sparse.csr_matrix
+    """Xᵀ W C W X; C is the covariance of the votes, which share columns."""
+    reach_rows: int
+    """How many rows one vote reaches over."""
 
 
 def _votes(columns: Columns, axis: int, differences: scipy.sparse.csr_matrix, pull: scipy.sparse.csr_matrix) -> Votes:
     """Return the votes of the columns on the rows' shifts along one axis; those far off have none."""
     off = differences @ columns.positions_px[:, axis]
-    own = np.where(np.isfinite(own_covariance(columns)[:, axis, axis]), own_covariance(columns)[:, axis, axis], 0.0)
+    own = own_covariance(columns)[:, axis, axis]
+    own = np.where(np.isfinite(own), own, 0.0)
     variance = np.asarray(differences.multiply(differences) @ own).ravel()
     usual = variance > 0
     usual &= np.abs(off) < WILD * np.sqrt(covariance_of(differences, columns)[:, axis, axis])
     mine = differences[usual]
+    design = scipy.sparse.csr_matrix(mine @ pull)
+    weighted = scipy.sparse.csr_matrix(scipy.sparse.diags(1.0 / variance[usual]) @ design)
+    by_column = scipy.sparse.csr_matrix(scipy.sparse.diags(np.sqrt(own)) @ (mine.T @ weighted))
+    design = design.sorted_indices()
+    ends = design.indices[design.indptr[1:] - 1] - design.indices[design.indptr[:-1]]
     return Votes(
-        off_px=off[usual],
-        design=scipy.sparse.csr_matrix(mine @ pull),
-        weight=1.0 / variance[usual],
-        covariance=scipy.sparse.csr_matrix(mine @ scipy.sparse.diags(own) @ mine.T),
+        pull=np.asarray(weighted.T @ off[usual]).ravel(),
+        information=scipy.sparse.csr_matrix(design.T @ weighted),
+        noise=scipy.sparse.csr_matrix(by_column.T @ by_column),
+        reach_rows=int(np.max(ends, initial=0)) + 1,
     )
 
 
@@ -134,38 +137,25 @@ def _row_shifts(
     seen
         How each scan row displaces columns against their unlike neighbours: (column, row).
     """
-    count = votes.design.shape[1]
-    low, high = _reached(votes.design)
-    margin = 2 * int(np.max(high - low, initial=1))
-    shift, sigma = np.zeros(count), np.full(count, jitter_px)
-    left = white = 0.0
+    count = len(votes.pull)
+    gram = scipy.sparse.csr_matrix(seen.T @ seen)
+    shift, sigma = np.zeros(count), np.zeros(count)
+    left = 0.0
     for start in range(0, count, WINDOW_ROWS):
-        first, last = max(0, start - margin), min(count, start + WINDOW_ROWS + margin)
-        inner = slice(start - first, min(start + WINDOW_ROWS, count) - first)
-        inside_window = (low >= first) & (high < last)
-        x = votes.design[inside_window][:, first:last]
-        weighted = scipy.sparse.csr_matrix(scipy.sparse.diags(votes.weight[inside_window]) @ x)
-        information = (x.T @ weighted).toarray()
+        stop = min(start + WINDOW_ROWS, count)
+        first, last = max(0, start - 2 * votes.reach_rows), min(count, stop + 2 * votes.reach_rows)
+        inner = slice(start - first, stop - first)
+        information, noise, used = (
+            matrix[first:last, first:last].toarray() for matrix in (votes.information, votes.noise, gram)
+        )
         solve = np.linalg.inv(information + np.eye(last - first) / jitter_px**2)
-        shared = votes.covariance[inside_window][:, inside_window]
         kept = solve / jitter_px  # (1 - K X) j
-        errors = kept @ kept.T + solve @ (weighted.T @ shared @ weighted).toarray() @ solve
-        shift[first + inner.start : first + inner.stop] = (solve @ (weighted.T @ votes.off_px[inside_window]))[inner]
-        sigma[first + inner.start : first + inner.stop] = np.sqrt(np.diag(errors))[inner]
-        at_low, at_high = _reached(seen)
-        mine = seen[(at_low >= first) & (at_high < last) & (at_low >= start) & (at_low < start + WINDOW_ROWS)]
-        mine = mine[:, first:last].toarray()
-        left += float(np.sum((mine @ errors) * mine))
-        white += jitter_px**2 * float(np.sum(mine**2))
+        errors = kept @ kept.T + solve @ noise @ solve
+        shift[start:stop] = (solve @ votes.pull[first:last])[inner]
+        sigma[start:stop] = np.sqrt(np.diag(errors))[inner]
+        left += float(np.sum(errors[inner] * used[inner]))
+    white = jitter_px**2 * float(gram.trace())
     return shift, sigma, float(np.sqrt(min(left / white, 1.0))) if white > 0 else 1.0
-
-
-def _reached(matrix: scipy.sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last column that each row of the matrix has an entry in."""
-    if not matrix.shape[0]:
-        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
-    matrix = matrix.sorted_indices()
-    return matrix.indices[matrix.indptr[:-1]], matrix.indices[matrix.indptr[1:] - 1]
 
 
 def _without(columns: Columns, moved: Float[np.ndarray, "column 2"], jitter: tuple[float, float]) -> Columns:
@@ -179,128 +169,4 @@ def _without(columns: Columns, moved: Float[np.ndarray, "column 2"], jitter: tup
         positions_px=columns.positions_px - moved,
         covariance_px2=covariance,
         noise=replace(columns.noise, row_jitter_px=jitter),
-    )
-
-
-def calibrate_scan(
-    cells: Cells,
-    columns: Columns,
-    *,
-    lattice_pm: float | tuple[float, float],
-    region: Region | None = None,
-) -> ScanCalibration:
-    """Return pixel sizes along y and x, and the shear, that make the cell of a region what it is known to be.
-
-    The fast scan direction is taken as true and straight, drift as even: then y_true = s_y y and x_true = s_x x +
-    shear · s_y y, three numbers for the two edges and the right angle. With M the mean edges (columns b, a; rows y, x)
-    over the known lengths, the lower triangular matrix T with T M Mᵀ Tᵀ = 1 is unique: the inverse of the Cholesky
-    factor of M Mᵀ. The rotation of the crystal stays free.
-
-    Parameters
-    ----------
-    cells
-        Measured cells, in pixels of the image.
-    columns
-        The columns they were built from.
-    lattice_pm
-        Edge of the square cell, or the edges (b, a) of a rectangular one.
-    region
-        Where the crystal is known, usually substrate; the whole image unless given.
-
-    Raises
-    ------
-    CalibrationError
-        If there are no cells to measure.
-    """
-    edges = (float(lattice_pm), float(lattice_pm)) if isinstance(lattice_pm, (int, float)) else lattice_pm
-    used = inside(cells, region) & trusted(cells)
-    if not used.any() or min(edges) <= 0:
-        where = "the image" if region is None else "{}:{},{}:{}".format(*region)
-        raise CalibrationError(
-            "the scan is calibrated on unit cells without flags, whose edges are known and more than 0 pm.",
-            got=f"{np.count_nonzero(used)} cells in {where}; edges of {edges[0]:g} and {edges[1]:g} pm",
-            do="choose a larger region of a crystal whose lattice parameter is known",
-        )
-    mean = np.stack([cells.b_px[used].mean(axis=0), cells.a_px[used].mean(axis=0)], axis=1)
-    covariance = _edge_covariance(cells, columns, used)
-    values = _triangle(mean, edges)
-    slopes = np.zeros((3, 4))
-    for k in range(4):  # the step is far above rounding and far below what bends
-        step = np.zeros(4)
-        step[k] = 1e-4
-        ahead, behind = (_triangle(mean + sign * step.reshape(2, 2), edges) for sign in (1.0, -1.0))
-        slopes[:, k] = (ahead - behind) / 2e-4
-    sigma = np.sqrt(np.diag(slopes @ covariance @ slopes.T))
-    return ScanCalibration(
-        pixel_size_y_pm=float(values[0]),
-        pixel_size_x_pm=float(values[1]),
-        shear=float(values[2]),
-        pixel_size_y_sigma_pm=float(sigma[0]),
-        pixel_size_x_sigma_pm=float(sigma[1]),
-        shear_sigma=float(sigma[2]),
-        lattice_pm=(float(edges[0]), float(edges[1])),
-        region_px=region,
-        cells=int(np.count_nonzero(used)),
-    )
-
-
-def _triangle(mean_px: Float[np.ndarray, "2 2"], edges_pm: tuple[float, float]) -> Float[np.ndarray, "3"]:
-    """Return (size_y, size_x, shear) from the mean edges (rows y, x; columns b, a)."""
-    known = mean_px / np.array(edges_pm)
-    true = np.linalg.inv(np.linalg.cholesky(known @ known.T))
-    return np.array([true[0, 0], true[1, 1], true[1, 0] / true[0, 0]])
-
-
-def _edge_covariance(cells: Cells, columns: Columns, used: np.ndarray) -> Float[np.ndarray, "4 4"]:
-    """Return the covariance of the mean edges, in the order (b_y, a_y, b_x, a_x)."""
-    rows = np.flatnonzero(used)
-    total = np.zeros((2, len(columns.flags)))
-    for k in range(4):
-        for edge, weights in enumerate((EDGE_B, EDGE_A)):
-            total[edge] += np.bincount(cells.corners[rows, k], minlength=total.shape[1]) * weights[k] / len(rows)
-    weights = scipy.sparse.csr_matrix(np.vstack([total, total.sum(axis=0)]))
-    blocks = covariance_of(weights, columns)
-    result = np.zeros((4, 4))
-    for i in (0, 1):
-        for j in (0, 1):
-            # from the variances of b, a and b + a follows the covariance of b and a
-            between = 0.5 * (blocks[2] - blocks[0] - blocks[1])[i, j]
-            result[2 * i, 2 * j], result[2 * i + 1, 2 * j + 1] = blocks[0][i, j], blocks[1][i, j]
-            result[2 * i, 2 * j + 1] = result[2 * i + 1, 2 * j] = between
-    return result
-
-
-def straighten(cells: Cells, columns: Columns, calibration: ScanCalibration) -> Cells:
-    """Return the cells with displacement, edges and their sigma as a true scan would show them.
-
-    Lengths are in pixels of the fast direction, whose size becomes that of the cells. Positions stay where the cells
-    are in the image, so that maps still lie on it; the offset of a reference, if taken off before, is turned with the
-    displacement.
-
-    Parameters
-    ----------
-    cells
-        Measured cells, in pixels of the image.
-    columns
-        The columns they were built from.
-    calibration
-        From `calibrate_scan`.
-    """
-    aspect = calibration.aspect
-    true = np.array([[aspect, 0.0], [calibration.shear * aspect, 1.0]])
-    joint = cell_covariance(columns, cells.corners, cells.center)
-    joint = np.einsum("ik,npkql,jl->npiqj", true, joint, true, optimize=True)
-    a, b = cells.a_px @ true.T, cells.b_px @ true.T
-    sigmas = cell_sigmas(a, b, joint)
-    return replace(
-        cells,
-        displacement_px=cells.displacement_px @ true.T,
-        covariance_px2=true @ cells.covariance_px2 @ true.T,
-        a_px=a,
-        b_px=b,
-        a_sigma_px=sigmas.a_px,
-        b_sigma_px=sigmas.b_px,
-        gamma_sigma_deg=sigmas.gamma_deg,
-        area_sigma_px2=sigmas.area_px2,
-        pixel_size_pm=calibration.pixel_size_x_pm,
     )

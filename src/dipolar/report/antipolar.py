@@ -44,11 +44,11 @@ def order_figure(measurement: Measurement, order: Order, wave: Field | None = No
     if wave is not None:
         _draw_wave(drawn, (2.0, 12.0, map_width, map_height), measurement, wave)
         left = map_width + 22
-    axes = style.axes_mm(drawn, left + 24, 17, min(style.TWO_COLUMNS_MM - left - 30, 90.0), 34)
+    axes = style.axes_mm(drawn, left + 24, 19, min(style.TWO_COLUMNS_MM - left - 30, 90.0), 34)
     _draw_means(axes, measurement, order)
     full_width, full_height = (float(inches) / style.MM for inches in drawn.get_size_inches())
     lines = "\n".join(textwrap.wrap(order.why, int((full_width - left - 4) / 1.18)))
-    drawn.text(left / full_width, 1 - 63 / full_height, lines, size=6.5, va="top", color=style.QUIET, linespacing=1.35)
+    drawn.text(left / full_width, 1 - 65 / full_height, lines, size=6.5, va="top", color=style.QUIET, linespacing=1.35)
     return drawn
 
 
@@ -134,6 +134,6 @@ def _draw_means(axes: Axes, measurement: Measurement, order: Order) -> None:
     axes.axvline(0, color="0.6", lw=0.6, zorder=0)
     axes.set(yticks=places, yticklabels=[row[0] for row in rows], ylim=(-0.6, len(rows) - 0.4))
     axes.set_xlabel(f"displacement ({unit.name}), bars 2σ", labelpad=1.5)
-    axes.set_title("means, plain and with\nalternating sign")
+    axes.set_title("means, plain and alternating")
     style.open_frame(axes)
-    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 1.14), ncols=2, borderaxespad=0.0, handletextpad=0.2)
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 1.27), ncols=2, borderaxespad=0.0, handletextpad=0.2)
