@@ -93,7 +93,7 @@ def _fit(
     def residuals(parameters: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " residual"]:
         shift = basis @ parameters[:-1]
         # as in `steepness`, with a place for every cell
-        off, width = across.distance_px - shift, np.exp(parameters[-1])
+        off, width = across.distance_px - shift, np.exp(np.clip(parameters[-1], low, high))
         share = (1.0 - prior.corner_share) * np.tanh(off / width)
         if prior.corner_share > 0:
             share += prior.corner_share * np.tanh((off[:, None] + across.corners_px) / width).mean(axis=1)
@@ -109,16 +109,16 @@ def _fit(
         least_squares(
             residuals,
             np.append(start, np.log(width * prior.edge_px)),
-            bounds=(np.append(np.full(len(start), -np.inf), low), np.append(np.full(len(start), np.inf), high)),
+            method="lm",  # bounds would cost a singular value decomposition at every step
             x_scale=np.append(np.full(len(start), 0.2 * prior.edge_px), 0.3),
-            max_nfev=30,
+            max_nfev=30 * (len(start) + 2),
             xtol=1e-5,
             ftol=1e-5,
         )
         for width in ((0.6, 2.0) if len(start) == 1 else (1.0,))
     ]
     best = min(found, key=lambda one: float(one.cost))
-    return best.x[:-1], float(np.exp(best.x[-1])), residuals(best.x)[: len(along)]
+    return best.x[:-1], float(np.exp(np.clip(best.x[-1], low, high))), residuals(best.x)[: len(along)]
 
 
 def _log_volume(
