@@ -1,5 +1,6 @@
 from .core.nouns import Cells, Columns, Field, Image, Measurement
 from .io import load, open_image, save
+from .recipes.align import align_images
 from .recipes.measure import measure_image
 from .recipes.results import report
 from .recipes.simulate import simulate_image
@@ -12,6 +13,7 @@ __all__ = [
     "Field",
     "Image",
     "Measurement",
+    "align_images",
     "load",
     "measure_image",
     "open_image",

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import uniform_filter
 
-from dipolar.align.correlate import Map, refine_peak
+from dipolar.align.correlate import AnyMap, Map, refine_peak
 from dipolar.align.scan import Scan
 
 PATCH_CELLS, SPACING_CELLS, SEARCH_CELLS = 3.0, 1.5, 0.42
@@ -141,7 +141,7 @@ class _Search:
         return found, float(field[tuple(top)])
 
 
-def _cut(image: Map, middle: Int[np.ndarray, "2"], half: int) -> Map:
+def _cut(image: Map, middle: Int[np.ndarray, "2"], half: int) -> AnyMap:
     """Return the square around a place; beyond the rim the nearest pixels are repeated."""
     rows, columns = (
         np.clip(np.arange(m - half, m + half + 1), 0, size - 1) for m, size in zip(middle, image.shape, strict=True)
@@ -149,7 +149,7 @@ def _cut(image: Map, middle: Int[np.ndarray, "2"], half: int) -> Map:
     return image[np.ix_(rows, columns)]
 
 
-def _match(patch: Map, window: Map) -> Map:
+def _match(patch: AnyMap, window: AnyMap) -> AnyMap:
     """Return the normalised correlation of the patch with every part of a larger window."""
     flat = patch - patch.mean()
     shape = tuple(next_fast_len(size, real=True) for size in window.shape)
@@ -162,7 +162,7 @@ def _match(patch: Map, window: Map) -> Map:
     return product / (np.sqrt(variance) * max(norm, 1e-12))
 
 
-def _box(image: Map, size: tuple[int, ...]) -> Map:
+def _box(image: Map, size: tuple[int, ...]) -> AnyMap:
     """Return the sum over every box of that size."""
     sums = np.pad(np.cumsum(np.cumsum(image, axis=0), axis=1), ((1, 0), (1, 0)))
     j, i = size

@@ -10,6 +10,8 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, maximum_filter, uniform_filter
 
 Map = Float[np.ndarray, "y x"]
+AnyMap = Float[np.ndarray, "_ _"]
+"""A map of another shape than the others in the same function."""
 
 WIDE_PX = 4.0
 """From this width on, three box filters are a Gaussian to within a per cent or so."""
@@ -115,7 +117,7 @@ def without_shading(image: Map, sigma_px: float) -> Map:
     return flat - smooth(flat, sigma_px)
 
 
-def binned(image: Map, factor: int) -> Map:
+def binned(image: Map, factor: int) -> AnyMap:
     """Return the image with `factor`² pixels averaged into one; nan where half of them or more are unknown."""
     if factor == 1:
         return image.astype(np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dipolar.align.average import Stack
-from dipolar.align.correlate import Map, pearson_at, smooth, without_shading
+from dipolar.align.correlate import AnyMap, Map, pearson_at, smooth, without_shading
 from dipolar.align.rigid import BLUR_CELLS, SHADING_CELLS
 from dipolar.align.rows import LEVEL_BLUR_CELLS, match_levels
 
@@ -117,7 +117,7 @@ def _lattice_margin(
 
 def _peak_height(
     mine: Float[np.ndarray, " pixel"],
-    padded: Map,
+    padded: AnyMap,
     region: Bool[np.ndarray, "y x"],
     move: np.ndarray,
     spare: int,

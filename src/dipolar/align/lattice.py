@@ -55,11 +55,11 @@ def _core_radius(total: Map) -> float:
     return float(falling[0] + 1) if len(falling) else float(middle)
 
 
-def _halved(vectors: Float[np.ndarray, "vector 2"]) -> Float[np.ndarray, "vector 2"]:
+def _halved(vectors: Float[np.ndarray, "vector 2"]) -> Float[np.ndarray, "kept 2"]:
     """Return the vectors of the innermost two shells without their negatives: two steps and their diagonals."""
     half = vectors[(vectors[:, 0] > 0.25) | ((np.abs(vectors[:, 0]) <= 0.25) & (vectors[:, 1] > 0))]
     shortest = np.linalg.norm(half, axis=1).min(initial=np.inf)
-    kept: Float[np.ndarray, "vector 2"] = half[np.linalg.norm(half, axis=1) < 1.6 * shortest]
+    kept: Float[np.ndarray, "kept 2"] = half[np.linalg.norm(half, axis=1) < 1.6 * shortest]
     return kept
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 
 from dipolar.align.correlate import (
+    AnyMap,
     Map,
     Prepared,
     binned,
@@ -120,7 +121,7 @@ class _Placing:
     step: Float[np.ndarray, "2"]
     spread: float
 
-    def around(self, field: Float[np.ndarray, "frame frame y x"], f: int) -> Map:
+    def around(self, field: Float[np.ndarray, "frame frame y x"], f: int) -> AnyMap:
         """Return the sum over all placed frames g of `field[f, g]`, as a function of the place of f.
 
         Entry (j, i) stands for the place ``low + (j, i)``, with low the lowest place any placed frame can reach.

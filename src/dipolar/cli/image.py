@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from dipolar.cli import show
-from dipolar.recipes.settings import MeasureSettings, change, read_toml, to_toml
+from dipolar.recipes.settings import AlignSettings, MeasureSettings, change, read_toml, to_toml
 
 if TYPE_CHECKING:
     from dipolar.core.nouns import Measurement
@@ -70,3 +70,38 @@ def report(measurement: Measurement, folder: Path, *, json: bool, extra: dict[st
     show.line(str(folder / "report.html"))
     for sentence in measurement.record.notes:
         show.note(f"note: {sentence}")
+
+
+@app.command
+def align(
+    *frames: Path,
+    out: Path | None = None,
+    options: Annotated[AlignSettings | None, Parameter(name="*")] = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Align frames of one place, or scans at several angles, and average them into one image with its sigma.
+
+    Parameters
+    ----------
+    frames
+        Two or more files, or one with a stack of frames, in the order of time.
+    out
+        The image, a name that ends in .tif; beside it go NAME.sigma.tif, NAME.coverage.tif, NAME.png and NAME.json, all
+        or nothing. Default: FIRST-aligned.tif in the current folder, FIRST the name of the first file.
+    json
+        Print one JSON object on standard output, and everything else on standard error.
+    """
+    from dipolar.recipes.align import align_images, check_target, headline_of, overview_of, write_alignment
+
+    target = check_target(out, frames)
+    with show.progress_bars() as progress:
+        result, record = align_images(frames, settings=options, progress=progress)
+        path = write_alignment(result, target, record=record, progress=progress)
+    if json:
+        show.as_json({"status": "done", **overview_of(result), "image": str(path.resolve())})
+        return
+    for text in headline_of(result):
+        show.line(text)
+    show.line(str(path))
+    for name, reason in result.dropped.items():
+        show.note(f"note: {name} is left out: it {reason}")

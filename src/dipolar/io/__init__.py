@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dipolar.io.atomic import sha256_of
 from dipolar.io.folder import result_folder, write_run_json
+from dipolar.io.frames import open_frames
 from dipolar.io.images import check_image, open_image
 from dipolar.io.result_file import load, save, verify
 from dipolar.io.tables import read_cells_csv, read_columns_csv, write_cells_csv, write_columns_csv
@@ -13,6 +14,7 @@ __all__ = [
     "check_image",
     "length_pm",
     "load",
+    "open_frames",
     "open_image",
     "read_cells_csv",
     "read_columns_csv",

@@ -14,7 +14,19 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dipolar.core.errors import SettingsError
-from dipolar.recipes.parse import Finite, Formats, Layers, LengthPm, Region, parse_layers, parse_region
+from dipolar.recipes.parse import (
+    Angles,
+    Finite,
+    Formats,
+    Layers,
+    LengthPm,
+    Region,
+    ZoneAxis,
+    parse_angles,
+    parse_layers,
+    parse_region,
+    parse_zone_axis,
+)
 
 
 class Settings(BaseModel):
@@ -55,6 +67,33 @@ class MeasureSettings(Settings):
         description="Region y0:y1,x0:x1 in px, usually substrate, whose mean displacement is removed everywhere and "
         "against which strain is measured.",
     )
+    material: str | None = Field(
+        None,
+        description="Material whose polarization is told from the displacement: BiFeO3, PbTiO3, BaTiO3, or a TOML file "
+        "with its factor or Born charges. Without one, nothing is called polarization.",
+    )
+    directions: Angles | None = Field(
+        None,
+        description="Directions in which domains may point, in degrees counter-clockwise from the a axis, with commas "
+        "between: 45,135,225,315. Not given: as many as the displacements show.",
+    )
+    scan: Literal["keep", "rows", "shape", "both"] = Field(
+        "keep",
+        description="What of the scan's distortion to correct: shifts of single rows, told from the crystal; the shape "
+        "of the scan, told from lattice_pm in the reference region as a square cell; or both.",
+    )
+    mistilt: Literal["off", "report"] = Field(
+        "report", description="Whether to look for a tilt of the crystal behind the common offset of the sublattices."
+    )
+    edits: str | None = Field(None, description="TOML file of corrections by hand: columns to remove, add or re-assign.")
+    contrast: Literal["auto", "bright", "dark", "signed"] = Field(
+        "auto", description="How columns stand out: bright (HAADF, ADF), dark (ABF), signed (iDPC, DPC)."
+    )
+    structure: str | None = Field(
+        None, description="CIF file of the crystal: its columns along zone_axis are located, and measured against it."
+    )
+    zone_axis: ZoneAxis = Field("1,0,0", description="Direction along which the crystal of the CIF file is seen.")
+    maps: bool = Field(True, description="Find domains, walls, vortices and places to look next.")
     fit: Literal["profile", "gaussian"] = Field(
         "profile", description="Column model: a profile learned from the sublattice itself, or a plain Gaussian."
     )
@@ -74,6 +113,16 @@ class MeasureSettings(Settings):
     def region_px(self) -> tuple[int, int, int, int] | None:
         """The reference region as (y0, y1, x0, x1), or None."""
         return None if self.reference is None else parse_region(self.reference)
+
+    @property
+    def directions_deg(self) -> tuple[float, ...] | None:
+        """The directions of domains, one by one, or None."""
+        return None if self.directions is None else parse_angles(self.directions)
+
+    @property
+    def zone_axis_uvw(self) -> tuple[int, int, int]:
+        """The zone axis as three whole numbers."""
+        return parse_zone_axis(self.zone_axis)
 
     @property
     def figure_formats(self) -> tuple[str, ...]:
@@ -131,6 +180,29 @@ class SimulateSettings(Settings):
     def stack(self) -> tuple[tuple[str, float], ...]:
         """The layers as (material, share)."""
         return parse_layers(self.layers)
+
+
+class AlignSettings(Settings):
+    """Settings of ``dipolar image align``."""
+
+    scan_angles: str | None = Field(
+        None,
+        pattern=r"^ *-?\d+(\.\d*)?( *, *-?\d+(\.\d*)?)* *$",
+        description="Direction of the fast scan axis of each frame in degrees, counter-clockwise on the screen, with "
+        "commas between: 0,90. Not given: all frames are scanned alike.",
+    )
+    pixel_size_pm: LengthPm | None = Field(
+        None, ge=0.1, le=1000, description="Edge of a pixel in pm, instead of what the files say."
+    )
+    rows: bool = Field(True, description="Align single rows too, after places and slow distortion.")
+    trust_pickle: bool = Field(
+        False, description="Read files that hold Python pickles. Reading one runs the code in it."
+    )
+
+    @property
+    def angles_deg(self) -> tuple[float, ...] | None:
+        """The scan angles, one by one, or None."""
+        return None if self.scan_angles is None else tuple(float(part) for part in self.scan_angles.split(","))
 
 
 Model = TypeVar("Model", bound=Settings)
