@@ -14,6 +14,7 @@ from dipolar.core.nouns import Columns, same
 from dipolar.io import open_image
 from dipolar.locate import locate_columns
 from dipolar.measure import antipolar_order, build_cells, calibrate_scan, remove_row_jitter, straighten
+from dipolar.measure.linear import covariance_of, displacement_weights
 from dipolar.simulate import FilmSettings, benchmark_film, waved
 
 
@@ -100,6 +101,16 @@ def test_a_wave_across_the_rows_survives():
     corrected, _ = remove_row_jitter(told)
     found = antipolar_order(build_cells(corrected), corrected).modulation
     assert found is not None and found.amplitude_px == pytest.approx(0.4, rel=0.05)
+
+
+def test_sigma_by_weights_of_columns_is_that_of_the_cells(jittery):
+    _, columns = jittery
+    cells = build_cells(columns)
+    covariance = covariance_of(displacement_weights(cells, columns), columns)
+    known = np.isfinite(cells.covariance_px2).all(axis=(1, 2))
+    np.testing.assert_allclose(covariance[known, 1], cells.covariance_px2[known, 1], rtol=1e-3, atol=1e-5)
+    # along y the two lobes of the weight share a little less with other columns than one broad one
+    np.testing.assert_allclose(covariance[known, 0], cells.covariance_px2[known, 0], rtol=0.04, atol=1e-5)
 
 
 def distorted(columns: Columns, true: np.ndarray) -> Columns:
