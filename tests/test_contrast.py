@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 import films
 from dipolar.core.errors import ImageError
 from dipolar.core.flags import Flag, has
 from dipolar.core.nouns import Columns, Image
-from dipolar.locate import locate_columns
+from dipolar.locate import locate_columns, locate_sites
 from dipolar.measure import build_cells
 from dipolar.simulate import benchmark_film
+from dipolar.simulate.contrast import CrystalSettings, simulate_crystal
 
 FILM = films.film(benchmark_film(size_px=300), seed=1)
 
@@ -85,3 +87,20 @@ def test_the_wrong_contrast_is_refused():
     with pytest.raises(ImageError, match="dark columns were expected") as caught:
         locate_columns(FILM.image, contrast="dark")
     assert "bright columns" in caught.value.got
+
+
+def test_sigma_is_honest_where_noise_is_correlated_over_many_pixels():
+    """In iDPC images noise looks like columns, and the fits take up most of it."""
+    settings = CrystalSettings(
+        contrast="signed", heights=(1.0, 0.5, 0.3, 0.3), a_px=80.0, shape_px=(640, 640), noise=0.0
+    )
+    simulated = simulate_crystal(settings, rng=np.random.default_rng(1))
+    blurred = scipy.ndimage.gaussian_filter(np.random.default_rng(2).normal(size=settings.shape_px), 6.0)
+    noisy = simulated.image.data + 8.0 * blurred / blurred.std()
+    sites = locate_sites(replace(simulated.image, data=noisy.astype(np.float32)))
+    distance, row = films.nearest(sites.positions_px, simulated.truth.positions_px)
+    good = (sites.flags == 0) & (distance < 8.0)
+    assert good.sum() > 150
+    z = (sites.positions_px - simulated.truth.positions_px[row])[good] / films.sigmas(sites.covariance_px2)[good]
+    assert z.std() == pytest.approx(1.0, abs=0.15)
+    assert min(sites.noise.correlation) > 49.0  # the most that lags of three pixels can show

@@ -8,7 +8,14 @@ from jaxtyping import Bool, Float, Int64
 
 from dipolar.locate import residuals
 from dipolar.locate.light import AMPLITUDE, BACKGROUND, PXX, PYX, PYY, X, Y
-from dipolar.locate.noise import RowShifts, correlation_factors, fit_variance, row_shifts
+from dipolar.locate.noise import (
+    LONG,
+    RowShifts,
+    correlation_factors,
+    fit_variance,
+    long_correlation_factors,
+    row_shifts,
+)
 from dipolar.locate.work import Work, examine, spread
 
 BINS = 12
@@ -195,7 +202,8 @@ def correlation(
         residuals.residual_windows(work.state(), chosen, shift_px, windows)
         jacobian, inside = _typical_jacobian(work, kind, side)
         prior = np.array([0.0, 0.0, 0.0, work.firmness[kind], *(work.strengths[kind],) * 3])
-        factors.append(correlation_factors(windows, jacobian, inside, prior))
+        found = correlation_factors(windows, jacobian, inside, prior)
+        factors.append(found if max(found) < LONG else long_correlation_factors(windows, jacobian, inside, prior))
     y, x = np.mean(factors, axis=0).tolist() if factors else (1.0, 1.0)
     return y, x
 

@@ -26,7 +26,7 @@ from dipolar.locate.work import Work, examine, find_neighbours, one_pass, select
 
 ALONE = 0.88
 """A column of the frame is the strongest within this share of the short edge: oxygen is at most 0.87 away from one."""
-SHOWS = 5.0
+SHOWS = 3.0
 """Standard errors by which the median column of a site must stand out, or the site does not show in this image."""
 CATIONS = 2
 """With more columns in the cell than these, some stand close together."""

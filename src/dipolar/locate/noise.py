@@ -10,6 +10,12 @@ from jaxtyping import Bool, Float
 from dipolar.locate.contrast import Slope
 
 LAGS = 3
+COARSE, RINGS = 12, 7
+"""Pixels along the window's radius, and distances in them, that are enough for noise of long correlation."""
+LENGTHS = np.geomspace(0.05, 0.6, 12)
+"""Lengths of such noise that are tried, over the window's radius."""
+LONG = 20.0
+"""Factor, of at most 49, from which on the noise is correlated over more than `LAGS` pixels."""
 WILDEST = 40.0
 """Squared shift of a row, over the median, beyond which something else moved it; chance: 24 once in 1000 rows."""
 LEAST_VARIANCE_SHARE = 1e-4
@@ -176,6 +182,47 @@ def correlation_factors(
             if abs(rho) > max(4.0 * noise, 0.01):
                 factors += 2.0 * rho * np.sum(influence[pair] * influence[other], axis=0)
     return float(max(factors[0], 0.3)), float(max(factors[1], 0.3))
+
+
+def long_correlation_factors(
+    windows: Float[np.ndarray, "window y x"],
+    jacobians: Float[np.ndarray, "pixel 7"],
+    inside: Bool[np.ndarray, "y x"],
+    prior: Float[np.ndarray, "7"],
+) -> tuple[float, float]:
+    """Return the same as `correlation_factors` where noise is correlated over many pixels, as it is in iDPC images.
+
+    Such noise looks like columns, and fits take up most of it: what residuals show is C less what the fit projects out,
+    (1 - H) C (1 - H). C is taken to be white noise blurred by a Gaussian, its length the one whose residuals fall off
+    like those found from pixel to pixel, its size the one that leaves as much. Some pixels of the window, on a coarse
+    grid, are enough.
+    """
+    stride = max(1, inside.shape[0] // 2 // COARSE)
+    places = np.argwhere(inside)
+    chosen = np.all((places - inside.shape[0] // 2) % stride == 0, axis=1)
+    at, jacobian = places[chosen], stride * jacobians[chosen]
+    solved = np.linalg.pinv(jacobian.T @ jacobian + np.diag(prior))
+    left = np.eye(len(at)) - jacobian @ solved @ jacobian.T
+    values = windows[:, at[:, 0], at[:, 1]]
+    values = values[np.isfinite(values).all(axis=1)]
+    if len(values) < 5:
+        return correlation_factors(windows, jacobians, inside, prior)
+    apart = np.linalg.norm(at[:, None] - at[None], axis=2)
+    rings = [(apart > (k - 0.5) * stride) & (apart < (k + 0.5) * stride) for k in range(RINGS)]
+    measured = values.T @ values / len(values)
+    found = np.array([measured[ring].mean() for ring in rings])
+    best, factors = np.inf, np.ones(2)
+    for length in LENGTHS * 0.5 * inside.shape[0]:
+        noise = np.exp(-0.25 * (apart / length) ** 2)
+        seen = left @ noise @ left
+        expected = np.array([seen[ring].mean() for ring in rings])
+        size = float(found @ expected) / float(expected @ expected)
+        misfit = float(np.sum((found - size * expected) ** 2))
+        if misfit < best:
+            weights = (solved @ jacobian.T)[:2] * stride
+            spread = np.einsum("ap,pq,aq->a", weights, size * noise, weights)
+            best, factors = misfit, spread / np.diag(solved)[:2]
+    return float(max(factors[0], 1.0)), float(max(factors[1], 1.0))
 
 
 def _lagged(windows: Float[np.ndarray, "window y x"], lag_y: int, lag_x: int) -> Float[np.ndarray, "window v u"]:
