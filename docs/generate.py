@@ -14,7 +14,7 @@ from rich.console import Console
 
 from dipolar.cli.main import app
 from dipolar.core.flags import MEANING
-from dipolar.recipes.settings import MeasureSettings, Settings, SimulateSettings
+from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, SimulateSettings
 
 HERE = Path(__file__).parent
 MADE = "<!-- Made by `make docs`; edit the code it comes from. -->"
@@ -73,6 +73,9 @@ def settings_page() -> str:
         "## Simulating an image",
         "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
         settings_table(SimulateSettings),
+        "## Aligning frames",
+        "Options of `dipolar image align`, and keywords of `dipolar.align_images`.",
+        settings_table(AlignSettings),
     ]
     return "\n\n".join(parts) + "\n"
 

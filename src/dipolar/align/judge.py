@@ -14,6 +14,8 @@ from dipolar.align.rows import LEVEL_BLUR_CELLS, match_levels
 
 COLUMN_BLUR_CELLS = 0.15
 """Blur before frames are held against each other: columns stay apart, and the shift of single rows does not count."""
+SURE_NATS = 20.0
+"""With a usual margin above this, a frame whose place cannot be told does not belong."""
 LEAST_PATCHES = 12.0
 """Fewer independent patches than this say nothing about the place."""
 
@@ -171,6 +173,14 @@ def misfit(verdicts: list[Verdict]) -> tuple[int, str] | None:
         return (
             weak,
             f"has {100 * contrast[weak] / usual_contrast:.0f} % of the others' contrast: out of focus, or blank",
+        )
+    margin = np.array([verdict.margin for verdict in verdicts])
+    usual_margin = float(np.nanmedian(margin)) if np.isfinite(margin).any() else float("nan")
+    unsure = int(np.argmin(np.nan_to_num(margin, nan=np.inf)))
+    if usual_margin > SURE_NATS and margin[unsure] < 0.15 * usual_margin:
+        return unsure, (
+            "shows another place, or too little of this one: its lattice matches, but nothing says which columns are "
+            f"which (log-likelihood margin {margin[unsure]:.0f}, where {usual_margin:.0f} is usual)"
         )
     away = int(np.argmin(np.nan_to_num(place, nan=np.inf)))
     if usual_place > 4.0 and place[away] < 0.25 * usual_place:

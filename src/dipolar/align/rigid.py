@@ -39,8 +39,10 @@ LEAST_OVERLAP = 0.2
 """Pairs are compared where they share this part of a frame."""
 PHASE_NATS = 6.0
 """What a plain correlation of 1 counts for: it tells where in the cell a frame lies, never in which cell."""
-TAIL = 3.0
+TAIL = 6.0
 """Degrees of freedom of Student's distribution that the drift's steps are taken to follow: stages do jump."""
+CHANCE = 0.98
+"""This share of the shifts of a pair agree by chance at most as well as is discounted."""
 MOST_NATS = 200.0
 """No pair counts for more: likelihoods that large only say that the model is not the whole truth."""
 
@@ -107,7 +109,9 @@ def _evidence(one: Prepared, other: Prepared, reach: tuple[int, int], least: flo
     r, pixels = correlation(one, other, reach=reach, least=least)
     patches = pixels / (4.0 * np.pi * (BLUR_CELLS * cell) ** 2)
     gain = -0.5 * patches * np.log(np.maximum(1.0 - np.maximum(r, 0.0) ** 2, 1e-6))
-    return np.minimum(gain, MOST_NATS)
+    # Among so many shifts some agree by chance: only what stands out of a map speaks.
+    chance = float(np.quantile(gain[patches > 0], CHANCE)) if (patches > 0).any() else 0.0
+    return np.clip(gain - chance, 0.0, MOST_NATS)
 
 
 @dataclass(slots=True, eq=False)
@@ -286,7 +290,10 @@ def _trend(pairs: Pairs, cell: float) -> Float[np.ndarray, "2"]:
         good = ((places >= 0) & (places <= 2 * reach)).all(axis=-1)
         total[good] += wide[tuple(places[good].T)]
     best: Float[np.ndarray, "2"] = steps[int(np.argmax(total))].astype(np.float64)
-    return best
+    still = float(total[np.linalg.norm(steps, axis=1) < 0.6 * cell].max())
+    # As many cells as the map has could have agreed by chance.
+    sure = 2.0 * np.log(max(len(steps) / cell**2, 2.0))
+    return best if float(total.max()) > still + sure else np.zeros(2)
 
 
 def _exact(placing: _Placing, f: int) -> Float[np.ndarray, "2"]:

@@ -27,10 +27,10 @@ class SeriesSettings:
     scan_angles_deg: tuple[float, ...] = (0.0,) * 12
     """One frame each: direction of the fast scan axis, counter-clockwise on the screen."""
     reach_px: float = 70.0
-    """Largest distance of the drift from where it began, in the middles of the frames: trend and walk are drawn, then
-    scaled together to this. 0: only `shear` and `walk_px`."""
+    """The drift stays within this of where it began: a straight trend and a random walk share it. 0: only `shear` and
+    `walk_px`."""
     walk_share: float = 0.3
-    """Share of a random walk, with one step per frame, in the drift that is scaled to `reach_px`."""
+    """Share of `reach_px` that belongs to the random walk, with one step per frame: its largest distance."""
     shear: float = 0.0
     """Even drift along x of the specimen, in px per row scanned; 0.03 shears a scan at 0° by 3 %."""
     walk_px: tuple[float, float] = (0.0, 0.0)
@@ -98,10 +98,9 @@ def draw_drift(settings: SeriesSettings, *, rng: np.random.Generator) -> Float[n
         # One step per frame, smoothly joined: stages creep, and do not tremble from row to row.
         steps = np.cumsum(rng.normal(size=(frames + 1, 2)), axis=0) / np.sqrt(frames)
         walk = make_interp_spline(np.arange(frames + 1) * period, steps, k=min(3, frames))(time)
-        extra = ((1.0 - settings.walk_share) * trend + settings.walk_share * walk).reshape(frames, rows, 2)
-        middles = extra.mean(axis=1)
-        extra *= settings.reach_px / max(float(np.linalg.norm(middles - middles[0], axis=1).max()), 1e-9)
-        drift = drift + extra.reshape(-1, 2)
+        walk = (walk - walk[0]) / max(float(np.linalg.norm(walk - walk[0], axis=1).max()), 1e-9)
+        extra = settings.reach_px * ((1.0 - settings.walk_share) * trend + settings.walk_share * walk)
+        drift = drift + extra
     drift = drift.reshape(frames, rows, 2)
     return drift - drift.mean(axis=(0, 1))
 
