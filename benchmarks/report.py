@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.io import save, write_cells_csv, write_columns_csv
 from dipolar.recipes.measure import measure_image
 from dipolar.recipes.results import write_result

@@ -7,19 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from dipolar.core.flags import Flag
-from dipolar.core.nouns import (
-    Calibration,
-    Cells,
-    Columns,
-    Fact,
-    Field,
-    GainCheck,
-    Image,
-    Measurement,
-    Noise,
-    Record,
-    Reference,
-)
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Calibration, Cells, Columns, Fact, Field, GainCheck, Image, Noise, Record, Reference
 
 PIXEL_SIZE_PM = 17.25
 LATTICE_PM = 396.0

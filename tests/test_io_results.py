@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from dipolar.core import nouns
 from dipolar.core.errors import ChecksumError, FormatError, MissingExtraError, OutputError
-from dipolar.core.nouns import Cells, Columns, Image, Measurement, Record, same
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells, Columns, Image, Record, same
 from dipolar.io import (
     load,
     read_cells_csv,

@@ -11,7 +11,8 @@ import pytest
 import films
 import report_example
 from dipolar.core.flags import Flag
-from dipolar.core.nouns import Measurement, same, take
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import same, take
 from dipolar.maps import anomalies_table, find_anomalies, find_domains, make_maps
 from dipolar.measure import build_cells
 from dipolar.simulate import Dislocation, FilmSettings

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 import realdata
 import report_example
 from dipolar.core.domains import Maps
-from dipolar.core.nouns import Measurement, same
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import same
 from dipolar.io.codec import read_noun, write_noun
 from dipolar.maps import make_maps
 from dipolar.report.anomalies import anomalies_figure

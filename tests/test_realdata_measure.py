@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 import realdata
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.core.units import magnitude
 from dipolar.recipes.measure import measure_image
 

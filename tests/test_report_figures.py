@@ -14,7 +14,7 @@ from matplotlib.quiver import Quiver
 
 import report_example as example
 from dipolar.core.flags import DOUBTFUL_CELL, Flag
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.report import FIGURES, displacement_colours, displacement_map, full_radius, render_figures
 from dipolar.report.colour import UNKNOWN, ZERO, from_oklab, nice_ceiling, to_oklab, wheel
 from dipolar.report.displacement import block_arrows

@@ -9,7 +9,8 @@ import pytest
 
 import report_example as example
 from dipolar.core.findings import Elongation, MistiltFinding, Modulation, Order, ReferenceProposal, Staggered
-from dipolar.core.nouns import Field, Measurement, take
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Field, take
 from dipolar.measure import load_material, polarization
 from dipolar.measure.antipolar import antipolar_order
 from dipolar.measure.tetragonality import tetragonality, tetragonality_profile

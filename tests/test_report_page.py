@@ -14,7 +14,8 @@ import pytest
 import report_example as example
 from dipolar.core.errors import OutputError, SettingsError
 from dipolar.core.flags import Flag
-from dipolar.core.nouns import Calibration, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Calibration
 from dipolar.report import (
     FIGURES,
     bibtex,

@@ -12,7 +12,8 @@ import pytest
 import dipolar
 import films
 from dipolar.core.errors import DataError, ImageError, SettingsError
-from dipolar.core.nouns import Image, Measurement, same
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Image, same
 from dipolar.core.units import angle_deg, magnitude
 from dipolar.io import load, save
 from dipolar.recipes.measure import measure_image

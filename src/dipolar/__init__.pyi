@@ -1,4 +1,6 @@
-from .core.nouns import Cells, Columns, Field, Image, Measurement
+from .core.domains import Domains
+from .core.measurement import Measurement
+from .core.nouns import Cells, Columns, Field, Image
 from .io import load, open_image, save
 from .recipes.align import align_images
 from .recipes.measure import measure_image
@@ -10,6 +12,7 @@ __version__: str
 __all__ = [
     "Cells",
     "Columns",
+    "Domains",
     "Field",
     "Image",
     "Measurement",

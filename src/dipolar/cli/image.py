@@ -11,7 +11,7 @@ from dipolar.cli import show
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, change, read_toml, to_toml
 
 if TYPE_CHECKING:
-    from dipolar.core.nouns import Measurement
+    from dipolar.core.measurement import Measurement
 
 app = App(name="image", help="Measure one atomically resolved image.", help_format="plaintext")
 

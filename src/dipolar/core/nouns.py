@@ -231,30 +231,6 @@ class Record:
     """Sentences a reader of the result should know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Measurement:
-    """Everything one run of ``dipolar image measure`` found."""
-
-    image: Image
-    """The image as it was measured."""
-    columns: Columns
-    """All columns."""
-    cells: Cells
-    """All cells."""
-    fields: tuple[Field, ...]
-    """Strain and rotation against the reference, one value per cell, in the order of `cells`."""
-    calibration: Calibration
-    """Pixel size and its origin."""
-    reference: Reference | None
-    """Reference region, where one was given."""
-    gain_check: GainCheck | None
-    """The check on the user's own image, where it was run."""
-    summary: Mapping[str, float | int | str | None]
-    """Counts, medians and spreads, by name."""
-    record: Record
-    """What made it."""
-
-
 Noun = TypeVar("Noun")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dipolar.io.atomic import sha256_of
+from dipolar.io.cif import read_motif
 from dipolar.io.folder import result_folder, write_run_json
 from dipolar.io.frames import open_frames
 from dipolar.io.images import check_image, open_image
@@ -18,6 +19,7 @@ __all__ = [
     "open_image",
     "read_cells_csv",
     "read_columns_csv",
+    "read_motif",
     "result_folder",
     "save",
     "sha256_of",

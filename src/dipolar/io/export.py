@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dipolar.core.errors import MissingExtraError
-from dipolar.core.nouns import Cells, Columns, Image, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells, Columns, Image
 from dipolar.io.tables import cells_table, columns_table
 
 

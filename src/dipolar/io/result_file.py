@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from dipolar.core.errors import ChecksumError, FormatError
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.io.atomic import atomic_file, sha256_of
 from dipolar.io.codec import read_noun, write_noun
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ Table = dict[str, np.ndarray]
 SUBLATTICES = np.array(["A", "B", "?"])
 """Letter of each sublattice code; the code -1 finds the last one."""
 
-_WHOLE = {"flags", "row", "col", "grain", "index_i", "index_j"}
+_WHOLE = {"flags", "row", "col", "grain", "index_i", "index_j", "domain"}
 
 
 def columns_table(columns: Columns) -> Table:
@@ -103,15 +104,26 @@ def write_columns_csv(columns: Columns, path: str | Path) -> None:
     _write(columns_table(columns), Path(path))
 
 
-def write_cells_csv(cells: Cells, path: str | Path) -> None:
-    """Write `cells.csv`; nan is an empty field, and so is every length in pm without calibration.
+def write_table(table: Table, path: str | Path) -> None:
+    """Write any table; nan is an empty field.
 
     Raises
     ------
     OutputError
         Where the file cannot be written.
     """
-    _write(cells_table(cells), Path(path))
+    _write(table, Path(path))
+
+
+def write_cells_csv(cells: Cells, path: str | Path, *, more: Table | None = None) -> None:
+    """Write `cells.csv`, with more columns behind; nan is an empty field, and so are lengths in pm without calibration.
+
+    Raises
+    ------
+    OutputError
+        Where the file cannot be written.
+    """
+    _write({**cells_table(cells), **(more or {})}, Path(path))
 
 
 def read_columns_csv(path: str | Path) -> Table:
@@ -141,7 +153,8 @@ def _write(table: Table, path: Path) -> None:
     formats = {"U": "%s", "i": "%d", "u": "%d", "f": "%.9g"}
     line = ",".join(formats[values.dtype.kind] for values in table.values())
     rows = zip(*(values.tolist() for values in table.values()), strict=True)
-    body = "\n".join([line % row for row in rows]).replace("nan", "")
+    body = "\n".join([line % row for row in rows]).replace(",nan", ",")
+    body = re.sub(r"^nan", "", body, flags=re.MULTILINE)
     with atomic_file(path) as part:
         part.write_text(",".join(table) + "\n" + body + ("\n" if body else ""), encoding="utf-8", newline="\n")
 

@@ -1,6 +1,6 @@
 """Cells → maps: domains, walls and their profiles, bound charge, vortices, and places to look next."""
 
-from dipolar.maps.anomalies import anomalies_table, find_anomalies
+from dipolar.maps.anomalies import find_anomalies
 from dipolar.maps.charge import bound_charge
 from dipolar.maps.choices import AbstractDirections, FoundDirections, GivenDirections
 from dipolar.maps.domains import find_domains
@@ -13,7 +13,6 @@ __all__ = [
     "FoundDirections",
     "GivenDirections",
     "WallFit",
-    "anomalies_table",
     "bound_charge",
     "find_anomalies",
     "find_defects",

@@ -72,22 +72,6 @@ def find_anomalies(
     )
 
 
-def anomalies_table(anomalies: Anomalies) -> dict[str, np.ndarray]:
-    """Return the places as a table with the names of `anomalies.csv`: column name → values; reasons hold no commas."""
-    return {
-        "rank": np.arange(1, len(anomalies.cell) + 1),
-        "y_px": anomalies.positions_px[:, 0],
-        "x_px": anomalies.positions_px[:, 1],
-        "y_nm": anomalies.from_origin_nm[:, 0],
-        "x_nm": anomalies.from_origin_nm[:, 1],
-        "y_from_centre_nm": anomalies.from_centre_nm[:, 0],
-        "x_from_centre_nm": anomalies.from_centre_nm[:, 1],
-        "score": anomalies.score,
-        "cell": anomalies.cell,
-        "reason": np.array(anomalies.reason, dtype=np.str_),
-    }
-
-
 def _distance(found: Features) -> Float[np.ndarray, " cell"]:
     """Return the Mahalanobis distance of every cell; unknown features count as usual."""
     z = np.nan_to_num(found.deviation)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.nouns import Cells, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells
 from dipolar.recipes.gain_check import pair, regress
 from dipolar.recipes.measure import measure_image
 from dipolar.recipes.results import check_out, write_result

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,25 @@ import numpy as np
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
-from dipolar.core.flags import DOUBTFUL_CELL, Flag, has
-from dipolar.core.nouns import Calibration, Cells, Columns, GainCheck, Image, Measurement, Record, Reference
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Calibration, Cells, Image, Record
 from dipolar.io import check_image, open_image, sha256_of
-from dipolar.locate import GaussianFit, SharedProfileFit, locate_columns
-from dipolar.measure import build_cells, lattice_size_px, reference_offset, strain, subtract_reference, summarize
+from dipolar.measure import (
+    apply_edits,
+    build_cells,
+    calibrate_scan,
+    lattice_size_px,
+    reference_offset,
+    remove_row_jitter,
+    straighten,
+    strain,
+    subtract_reference,
+    summarize,
+)
+from dipolar.recipes.findings import MAPS_SEED, find_all
 from dipolar.recipes.gain_check import check_gain
+from dipolar.recipes.notes import notes
+from dipolar.recipes.plan import prepare
 from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.settings import MeasureSettings, change
 
@@ -58,27 +69,36 @@ def measure_image(
     clock = Clock(progress)
     with clock("opening the image"):
         opened, inputs = _open(image, settings)
-
-    def find(picture: Image, told: Progress) -> tuple[Columns, Cells]:
-        fit = SharedProfileFit() if settings.fit == "profile" else GaussianFit()
-        columns = locate_columns(picture, fit=fit, bright=settings.bright, progress=told)
-        return columns, build_cells(columns, basis=settings.basis)
-
+        plan = prepare(settings, opened)
+        inputs.update(plan.inputs)
     with clock("finding and fitting columns", announce=False):
-        columns, raw = find(opened, progress)
+        located, sites = plan.locate(opened, progress)
+        columns, edits = (located, None) if plan.edits is None else apply_edits(located, plan.edits)
+        columns, scan = remove_row_jitter(columns) if settings.scan in ("rows", "both") else (columns, None)
+        found = build_cells(columns, basis=settings.basis)
     with clock("calibrating"):
+        shape = None
+        raw = found
+        if settings.scan in ("shape", "both") and settings.lattice_pm is not None and len(found.flags):
+            shape = calibrate_scan(found, columns, lattice_pm=settings.lattice_pm, region=settings.region_px)
+            raw = straighten(found, columns, shape)
         calibration = calibrate(raw, settings, opened)
-        cells = replace(raw, pixel_size_pm=calibration.pixel_size_pm)
+        raw = replace(raw, pixel_size_pm=calibration.pixel_size_pm)
     with clock("measuring strain"):
-        reference = None
+        cells, reference = raw, None
         if settings.region_px is not None:
-            reference = reference_offset(cells, columns, settings.region_px)
-            cells = subtract_reference(cells, reference)
+            reference = reference_offset(raw, columns, settings.region_px)
+            cells = subtract_reference(raw, reference)
         fields = strain(cells, region=settings.region_px)
+    findings = find_all(
+        settings, columns, cells, raw, reference=reference, material=plan.material, shape_px=opened.data.shape,
+        step=clock, scan=scan, shape=shape, edits=edits, sites=sites,
+    )  # fmt: skip
     check = None
-    if settings.gain_check and len(raw.flags):
+    if settings.gain_check and len(found.flags) and sites is None:
         with clock("checking the gain"):
-            check = check_gain(opened, columns, raw, lambda twin: find(twin, silent), rng=np.random.default_rng(SEED))
+            cells_as_located = build_cells(located, basis=settings.basis)
+            check = check_gain(opened, located, cells_as_located, plan.again, rng=np.random.default_rng(SEED))
     return Measurement(
         image=replace(opened, pixel_size_pm=calibration.pixel_size_pm),
         columns=columns,
@@ -92,11 +112,12 @@ def measure_image(
             settings=settings.model_dump(),
             versions=versions(),
             inputs=inputs,
-            seeds={"gain_check": SEED} if settings.gain_check else {},
+            seeds={"gain_check": SEED, "maps": MAPS_SEED},
             timings_s=clock.seconds,
             created=now(),
-            notes=tuple(notes(settings, calibration, reference, check, cells)),
+            notes=tuple(notes(settings, calibration, reference, check, cells, findings)),
         ),
+        findings=findings,
     )
 
 
@@ -160,69 +181,3 @@ def calibrate(cells: Cells, settings: MeasureSettings, image: Image) -> Calibrat
         measured_lattice_px=lattice_px,
         measured_lattice_sigma_px=lattice_sigma_px,
     )
-
-
-def _usual(size_pm: float) -> bool:
-    """Return whether a lattice is of the size of an oxide or halide perovskite's; nan is not known to be unusual."""
-    return math.isnan(size_pm) or 370.0 <= size_pm <= 430.0 or 550.0 <= size_pm <= 640.0
-
-
-def notes(
-    settings: MeasureSettings,
-    calibration: Calibration,
-    reference: Reference | None,
-    check: GainCheck | None,
-    cells: Cells,
-) -> Iterator[str]:
-    """Yield the sentences that a reader of this result should know."""
-    flagged = int(np.count_nonzero(has(cells.flags, DOUBTFUL_CELL)))
-    if flagged > 0.3 * len(cells.flags):
-        yield (
-            f"{flagged} of {len(cells.flags)} unit cells are flagged: the image is not, or only in part, what was "
-            "expected (bright columns of two sublattices that stand apart). Look at the columns before the map."
-        )
-    if len(cells.flags) and np.mean(has(cells.flags, Flag.AMBIGUOUS_SUBLATTICE)) > 0.5:
-        yield (
-            "The intensities do not tell A from B: the labels, and with them the sign of every displacement, may be "
-            "exchanged; or only one sublattice is visible, and the cells are not unit cells."
-        )
-    if settings.fit == "gaussian":
-        yield (
-            "Columns were fitted with plain Gaussians. Where columns have tails, displacements come out too long, and "
-            "the gain check cannot see that: it draws Gaussians too."
-        )
-    if calibration.lattice_pm is not None and calibration.source != "lattice":
-        yield "lattice_pm was given, but no cell was found to measure the lattice on, so it was not used."
-    if calibration.source == "none":
-        yield (
-            "No pixel size is known, so every length is in px. "
-            "For pm, give pixel_size_pm, or lattice_pm of a known crystal in the image."
-        )
-    if calibration.source == "file":
-        yield (
-            "The pixel size is the file's own. Such values are often 3 to 11 % off; "
-            "with lattice_pm it is calibrated on the measured lattice."
-        )
-    known, used = calibration.file_pixel_size_pm, calibration.pixel_size_pm
-    if known is not None and used is not None and abs(used / known - 1) > 0.01:
-        yield f"The file's pixel size is {known:.4g} pm; used is {used:.4g} pm, {100 * (used / known - 1):+.1f} %."
-    if reference is None:
-        yield (
-            "No reference region was given: a common offset of the sublattices, which mistilt and scan distortion make "
-            "(4 to 8 pm in centrosymmetric crystals), is still in every displacement."
-        )
-    if settings.gain_check and check is None:
-        yield "The gain could not be checked: too few cells were found again in the simulated image."
-    if check is not None and max(abs(g - 1) - 2 * s for g, s in zip(check.gain, check.gain_sigma, strict=True)) > 0.05:
-        yield (
-            f"The gain check found displacements of this image to come out {check.gain[0]:.2f} (dy) and "
-            f"{check.gain[1]:.2f} (dx) times as long as they are: its columns overlap so much that their positions "
-            "depend on the background, which nobody knows. Directions are safe, lengths are not."
-        )
-    size_pm = None if used is None else calibration.measured_lattice_px * used
-    if size_pm is not None and not _usual(size_pm):
-        yield (
-            f"The cell measures {size_pm:.0f} pm, where perovskites seen along [100] measure 370 to 430 pm (halides "
-            "550 to 640): either the pixel size is wrong, or this is another projection, or the columns found are not "
-            "those of A and B."
-        )

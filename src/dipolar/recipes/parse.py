@@ -84,7 +84,49 @@ def _formats(text: str) -> str:
     return ",".join(dict.fromkeys(chosen))
 
 
+def parse_angles(text: str) -> tuple[float, ...]:
+    """Return angles in degrees from ``"45,135,225,315"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    try:
+        angles = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("angles are written in degrees with commas between: 45,135,225,315") from None
+    if not all(-360.0 <= angle <= 360.0 for angle in angles):
+        raise ValueError("angles lie between -360 and 360 degrees")
+    return angles
+
+
+def _angles(text: str | None) -> str | None:
+    return None if text is None else ",".join(f"{angle:g}" for angle in parse_angles(text))
+
+
+def parse_zone_axis(text: str) -> tuple[int, int, int]:
+    """Return the indices of a zone axis from ``"1,1,0"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    parts = re.fullmatch(r"\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*[, ]\s*(-?\d+)\s*", text)
+    if parts is None or not any(int(part) for part in parts.groups()):
+        raise ValueError("a zone axis is written as three whole numbers, not all 0: 1,1,0")
+    u, v, w = (int(part) for part in parts.groups())
+    return u, v, w
+
+
+def _zone_axis(text: str) -> str:
+    return ",".join(str(part) for part in parse_zone_axis(text))
+
+
 LengthPm = Annotated[float, BeforeValidator(_length), Field(gt=0, allow_inf_nan=False)]
+Angles = Annotated[str, AfterValidator(_angles)]
+ZoneAxis = Annotated[str, AfterValidator(_zone_axis)]
 Region = Annotated[str, AfterValidator(_region)]
 Formats = Annotated[str, AfterValidator(_formats)]
 Layers = Annotated[str, AfterValidator(_layers)]

@@ -11,9 +11,20 @@ from typing import Any
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import OutputError
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.io import result_folder, save, sha256_of, write_cells_csv, write_columns_csv, write_run_json
+from dipolar.io.finding_tables import (
+    anomalies_table,
+    cell_findings_table,
+    domains_table,
+    layers_table,
+    sites_table,
+    wall_points_table,
+    walls_table,
+)
 from dipolar.io.folder import check_target
+from dipolar.io.tables import Table, write_table
+from dipolar.recipes.overview import findings_headline, findings_overview
 from dipolar.report import render_figures, write_figures, write_report
 
 
@@ -96,7 +107,11 @@ def write_result(
         progress("writing the result", 0.0)
         save(measurement, folder / "result.h5")
         write_columns_csv(measurement.columns, folder / "columns.csv")
-        write_cells_csv(measurement.cells, folder / "cells.csv")
+        write_cells_csv(
+            measurement.cells, folder / "cells.csv", more=cell_findings_table(measurement.findings, measurement.cells)
+        )
+        for name, table in _tables(measurement).items():
+            write_table(table, folder / name)
         for name, write in (beside or {}).items():
             write(folder / name)
         progress("writing the result", 0.2)
@@ -107,6 +122,22 @@ def write_result(
         write_run_json(folder, measurement.record, extra={"summary": overview(measurement), **(extra or {})})
         progress("writing the result", 1.0)
     return out
+
+
+def _tables(measurement: Measurement) -> dict[str, Table]:
+    """Return the tables of what was found besides columns and cells, by file name; empty ones are left out."""
+    found, pixel_size_pm = measurement.findings, measurement.cells.pixel_size_pm
+    tables: dict[str, Table] = {}
+    if found.maps is not None:
+        tables["domains.csv"] = domains_table(found.maps.domains)
+        tables["walls.csv"] = walls_table(found.maps.walls, pixel_size_pm=pixel_size_pm)
+        tables["wall_points.csv"] = wall_points_table(found.maps.walls)
+        tables["anomalies.csv"] = anomalies_table(found.maps.anomalies)
+    if found.layers is not None:
+        tables["layers.csv"] = layers_table(found.layers, pixel_size_pm=pixel_size_pm)
+    if found.sites is not None:
+        tables["sites.csv"] = sites_table(found.sites.columns)
+    return {name: table for name, table in tables.items() if len(next(iter(table.values())))}
 
 
 def report(measurement: Measurement, path: str | Path) -> Path:
@@ -140,12 +171,13 @@ def overview(measurement: Measurement) -> dict[str, Any]:
         "reference": None if measurement.reference is None else asdict(measurement.reference),
         "gain_check": None if measurement.gain_check is None else asdict(measurement.gain_check),
         "summary": dict(measurement.summary),
+        "findings": findings_overview(measurement),
         "notes": list(measurement.record.notes),
     }
 
 
 def headline(measurement: Measurement) -> list[str]:
-    """Return what was found, in at most six lines."""
+    """Return what was found, in a few lines."""
     cells, known = measurement.cells, measurement.summary
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
     usable = len(cells.flags) - int(known["cells_flagged"] or 0)
@@ -161,6 +193,7 @@ def headline(measurement: Measurement) -> list[str]:
         dy, dx = (scale * value for value in measurement.reference.offset_px)
         sy, sx = (scale * value for value in measurement.reference.offset_sigma_px)
         lines.append(f"offset of the reference, removed: dy {dy:.2f} ± {sy:.2f}, dx {dx:.2f} ± {sx:.2f} {unit}")
+    lines += findings_headline(measurement)
     check = measurement.gain_check
     if check is not None:
         (gain_y, gain_x), (sigma_y, sigma_x) = check.gain, check.gain_sigma

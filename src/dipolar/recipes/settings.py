@@ -85,7 +85,9 @@ class MeasureSettings(Settings):
     mistilt: Literal["off", "report"] = Field(
         "report", description="Whether to look for a tilt of the crystal behind the common offset of the sublattices."
     )
-    edits: str | None = Field(None, description="TOML file of corrections by hand: columns to remove, add or re-assign.")
+    edits: str | None = Field(
+        None, description="TOML file of corrections by hand: columns to remove, add or re-assign."
+    )
     contrast: Literal["auto", "bright", "dark", "signed"] = Field(
         "auto", description="How columns stand out: bright (HAADF, ADF), dark (ABF), signed (iDPC, DPC)."
     )

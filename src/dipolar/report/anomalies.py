@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from dipolar.core.domains import Anomalies, Maps
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import scene, style
 from .ground import ground, show_image, stretch

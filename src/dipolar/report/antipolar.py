@@ -11,7 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from dipolar.core.findings import Order
-from dipolar.core.nouns import Field, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Field
 
 from . import scene, style
 from .ground import ground, show_image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 Citation = dict[str, str]
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from dipolar.core.nouns import Cells, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells
 from dipolar.core.units import magnitude
 
 from . import colour, scene, style

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from dipolar.core.domains import Domains, Maps, Wall
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import colour, scene, style
 from .displacement import draw_wheel, full_radius

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from dipolar.core.errors import OutputError, SettingsError
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import style
 from .displacement import displacement_map

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dipolar.core.nouns import GainCheck, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import GainCheck
 
 from . import scene, style
 from .wording import counted, number, with_sigma

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int32
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from dipolar.core.nouns import Cells, Columns, Image, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells, Columns, Image
 
 MOST_PATCHES = 60_000
 """Above this many cells a map is rasterised instead of drawn polygon by polygon."""

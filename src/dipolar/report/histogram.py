@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from matplotlib.ticker import ScalarFormatter
 
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.core.units import magnitude
 
 from . import colour, scene, style

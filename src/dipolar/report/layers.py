@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dipolar.core.findings import Profile, Tetragonality
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import scene, style
 from .ground import ground

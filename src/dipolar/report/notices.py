@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dipolar.core.flags import Flag, has
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import scene
 from .table import percent

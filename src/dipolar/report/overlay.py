@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from dipolar.core.nouns import UNASSIGNED, A, B, Columns, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import UNASSIGNED, A, B, Columns
 
 from . import scene, style
 from .ground import backdrop, stretch

@@ -12,7 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
-from dipolar.core.nouns import Cells, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells
 from dipolar.core.units import magnitude
 
 from . import colour, scene, style

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dipolar.core.material import Polarization
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 from dipolar.core.units import angle_deg, magnitude
 
 from . import colour, scene, style

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from dipolar.core.findings import MistiltFinding, ReferenceProposal
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import colour, scene, style
 from .displacement import full_radius

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

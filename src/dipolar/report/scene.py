@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt32
 
 from dipolar.core.flags import DOUBTFUL_CELL, has
-from dipolar.core.nouns import Cells, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Cells
 
 """Flags that concern the geometry of a row; the others (a guess, an odd shape, A and B by name) do not grey it."""
 

@@ -7,7 +7,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dipolar.core.nouns import A, B, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import A, B
 
 from . import scene, style
 from .ground import ground

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float, UInt32
 
 from dipolar.core.flags import MEANING, has
-from dipolar.core.nouns import UNASSIGNED, A, B, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import UNASSIGNED, A, B
 from dipolar.core.units import magnitude
 
 from . import scene
@@ -50,6 +51,7 @@ def table_rows(measurement: Measurement, *, radius: float | None = None) -> list
         _calibration(measurement),
         _noise(measurement),
         _gain(measurement),
+        _findings(measurement),
         _summary(measurement),
         _origin(measurement),
     )
@@ -146,6 +148,26 @@ def _gain(measurement: Measurement) -> Iterator[Row]:
         yield Row(section, f"gain of {name}", with_sigma(check.gain[axis], check.gain_sigma[axis]), "1 is true")
         yield Row(section, f"bias of {name}", _measure(unit.scale * check.bias_px[axis], unit.name, 2))
         yield Row(section, f"width of z-scores of {name}", number(check.zscore_width[axis], 3), "1 is an honest sigma")
+
+
+def _findings(measurement: Measurement) -> Iterator[Row]:
+    """Yield the rows of everything that follows from columns and cells; each room of the report writes its own."""
+    from . import antipolar, domains, layers, points, polarization, reference, scan  # they import Row from here
+
+    found = measurement.findings
+    if found.polarization is not None:
+        yield from polarization.polarization_rows(measurement, found.polarization)
+    if found.proposal is not None and found.mistilt is not None:
+        yield from reference.reference_rows(measurement, found.proposal, found.mistilt)
+    if found.order is not None:
+        yield from antipolar.order_rows(measurement, found.order)
+    if found.maps is not None:
+        yield from domains.maps_rows(measurement, found.maps)
+    if found.tetragonality is not None and found.layers is not None:
+        yield from layers.tetragonality_rows(found.tetragonality, found.layers)
+    if found.sites is not None:
+        yield from points.site_rows(measurement, found.sites)
+    yield from scan.scan_rows(found.scan, found.shape, found.edits)
 
 
 def _summary(measurement: Measurement) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from dipolar.core.domains import Maps, Wall
-from dipolar.core.nouns import Measurement
+from dipolar.core.measurement import Measurement
 
 from . import scene, style
 from .domains import wall_style, width_words

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from dipolar.core.nouns import Basis, Measurement
+from dipolar.core.measurement import Measurement
+from dipolar.core.nouns import Basis
 
 UNKNOWN = "unknown"
 SUFFIXES = {

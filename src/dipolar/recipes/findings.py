@@ -1,0 +1,118 @@
+"""What follows from columns and cells: proposals, suspicions, orders, polarization, maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+
+from dipolar.core.edits import EditsRecord
+from dipolar.core.findings import ScanCalibration, ScanCorrection
+from dipolar.core.material import PolarMaterial
+from dipolar.core.measurement import Findings, Sites
+from dipolar.core.nouns import Cells, Columns, Reference
+from dipolar.maps import AbstractDirections, FoundDirections, GivenDirections, make_maps
+from dipolar.measure import (
+    antipolar_order,
+    atomic_planes,
+    mistilt_suspicion,
+    polarization,
+    propose_reference,
+    tetragonality,
+    tetragonality_profile,
+    wave_map,
+)
+from dipolar.recipes.settings import MeasureSettings
+
+MAPS_SEED = 20250602
+INSTRUMENT, LEAST = 0.025, 0.01
+"""Displacement over the cell's edge that mistilt and scan distortion reach; and that is still called polar without."""
+Step = Callable[[str], AbstractContextManager[None]]
+"""Times and announces a step of the journey."""
+
+
+def find_all(
+    settings: MeasureSettings,
+    columns: Columns,
+    cells: Cells,
+    raw: Cells,
+    *,
+    reference: Reference | None,
+    material: PolarMaterial | None,
+    shape_px: tuple[int, int],
+    step: Step,
+    scan: ScanCorrection | None = None,
+    shape: ScanCalibration | None = None,
+    edits: EditsRecord | None = None,
+    sites: Sites | None = None,
+) -> Findings:
+    """Return everything that follows from a table of columns and cells.
+
+    Parameters
+    ----------
+    settings
+        What was asked for.
+    columns, cells
+        As they were measured, the offset of the reference taken off.
+    raw
+        The cells with that offset.
+    reference
+        The reference region, if one was given.
+    material
+        Whose polarization to tell.
+    shape_px
+        Rows and columns of the image.
+    step
+        Times a step.
+    scan, shape, edits, sites
+        What was done before, to be kept with the rest.
+    """
+    if not len(cells.flags):
+        return Findings(scan=scan, shape=shape, edits=edits, sites=sites)
+    region = settings.region_px
+    with step("looking for offset, tilt and order"):
+        proposal = propose_reference(raw, columns) if reference is None else None
+        quiet = region if region is not None or proposal is None else proposal.region_px
+        mistilt = None if settings.mistilt == "off" else mistilt_suspicion(raw, columns, region=quiet)
+        order = antipolar_order(cells, columns, offset_removed=reference is not None)
+        wave = None if order.modulation is None else wave_map(cells, columns, order.modulation)
+        ratio = tetragonality(cells, columns, region=region)
+        layers = tetragonality_profile(cells, columns, ratio)
+        planes = atomic_planes(columns, pixel_size_pm=cells.pixel_size_pm, region=region)
+    sign = 1.0 if cells.basis == "A" else -1.0
+    factor = None if material is None else sign * material.factor_uc_per_cm2_per_pm
+    maps = None
+    if settings.maps:
+        with step("mapping domains and walls"):
+            maps = make_maps(
+                cells,
+                columns,
+                shape_px=shape_px,
+                rng=np.random.default_rng(MAPS_SEED),
+                directions=_directions(settings, reference),
+                uc_per_cm2_per_pm=factor,
+            )
+    return Findings(
+        proposal=proposal,
+        mistilt=mistilt,
+        order=order,
+        wave=wave,
+        tetragonality=ratio,
+        layers=layers,
+        planes=planes,
+        polarization=None if material is None else polarization(cells, material),
+        maps=maps,
+        scan=scan,
+        shape=shape,
+        edits=edits,
+        sites=sites,
+    )
+
+
+def _directions(settings: MeasureSettings, reference: Reference | None) -> AbstractDirections:
+    """Return where domains may point; what instruments may make is not polar until a reference has taken it off."""
+    floor = INSTRUMENT if reference is None else LEAST
+    if settings.directions_deg is None:
+        return FoundDirections(floor=floor)
+    return GivenDirections(angles_deg=settings.directions_deg, floor=floor)

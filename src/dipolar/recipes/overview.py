@@ -1,0 +1,82 @@
+"""Findings in words and as plain values: a few lines for the terminal, a dictionary for ``--json`` and run.json."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from dipolar.core.domains import Maps
+from dipolar.core.measurement import Measurement
+
+
+def findings_headline(measurement: Measurement) -> list[str]:
+    """Return what follows from columns and cells, one line each."""
+    found, cells = measurement.findings, measurement.cells
+    scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
+    lines = []
+    if found.polarization is not None:
+        size = np.hypot(*found.polarization.vectors_uc_per_cm2.T)
+        sigma = np.sqrt(np.trace(found.polarization.covariance_uc2_per_cm4, axis1=1, axis2=2) / 2)
+        lines.append(
+            f"polarization ({found.polarization.material.name}): median {np.nanmedian(size):.3g} µC/cm², sigma "
+            f"{np.nanmedian(sigma):.2g} µC/cm² per component, factor "
+            f"± {100 * found.polarization.systematic_fraction:.0f} %"
+        )
+    if found.order is not None:
+        wave = found.order.modulation
+        told: str = found.order.verdict
+        if wave is not None:
+            told += (
+                f", wave of {scale * wave.amplitude_px:.2f} ± {scale * wave.amplitude_sigma_px:.2f} {unit}, "
+                f"period {scale * wave.period_px:.3g} {unit}"
+            )
+        lines.append(f"order: {told}")
+    if found.maps is not None:
+        lines += _maps_lines(found.maps, scale, unit)
+    return lines
+
+
+def _maps_lines(maps: Maps, scale: float, unit: str) -> list[str]:
+    polar = int(np.count_nonzero(maps.domains.polar))
+    lines = [f"domains: {polar} polar, {len(maps.domains.polar) - polar} not polar; walls: {len(maps.walls)}"]
+    for number, wall in enumerate(maps.walls[:3], start=1):
+        low, middle, high = (scale * width for width in wall.profile.width_px)
+        width = f"width {middle:.3g} ({low:.3g} to {high:.3g}) {unit}"
+        if not math.isfinite(middle):
+            width = "too few cells for a width"
+        elif not wall.profile.resolved:
+            width = f"width below {high:.3g} {unit}"
+        lines.append(f"  wall {number}: {wall.kind}, {wall.charge}, {width}")
+    if len(maps.walls) > 3:
+        lines.append(f"  and {len(maps.walls) - 3} more in walls.csv")
+    return lines
+
+
+def findings_overview(measurement: Measurement) -> dict[str, Any]:
+    """Return the findings as plain values, arrays left out."""
+    found = measurement.findings
+    told: dict[str, Any] = {
+        name: None if value is None else asdict(value)
+        for name, value in (
+            ("proposal", found.proposal),
+            ("mistilt", found.mistilt),
+            ("order", found.order),
+            ("shape", found.shape),
+        )
+    }
+    if found.edits is not None:
+        told["edits"] = {name: getattr(found.edits, name) for name in ("removed", "ignored", "added", "reassigned")}
+    if found.polarization is not None:
+        told["material"] = asdict(found.polarization.material)
+    if found.maps is not None:
+        told["domains"] = int(np.count_nonzero(found.maps.domains.polar))
+        told["walls"] = [
+            {"kind": wall.kind, "width_px": wall.profile.width_px, "resolved": wall.profile.resolved}
+            for wall in found.maps.walls
+        ]
+        told["vortices"] = len(found.maps.defects.winding)
+        told["anomalies"] = len(found.maps.anomalies.cell)
+    return told
