@@ -43,8 +43,9 @@ def caption(measurement: Measurement, name: str) -> str:
         ),
         "polarization": (
             "The displacement of B in its cage of A times the signed factor of the material named. Hue is the "
-            "direction of the polarization on the screen. The error of the factor is the same for every cell, and apart "
-            "from sigma; an offset of mistilt or scan that no reference has taken off is in it like any other displacement."
+            "direction of the polarization on the screen. The error of the factor is the same for every cell, and "
+            "apart from sigma; an offset of mistilt or scan that no reference has taken off is in it like any other "
+            "displacement."
         ),
         "domains": (
             "Connected regions of like direction in the colour of their mean displacement, light grey where it is not "

@@ -11,29 +11,68 @@ from dipolar.core.errors import OutputError, SettingsError
 from dipolar.core.measurement import Measurement
 
 from . import style
+from .anomalies import anomalies_figure
+from .antipolar import order_figure
 from .displacement import displacement_map
+from .domains import domains_figure
 from .gain import gain_figure
 from .histogram import displacement_histogram
+from .layers import tetragonality_figure
 from .overlay import columns_figure
 from .panels import lattice_sheet
+from .points import octahedra_figure, planes_figure
+from .polarization import polarization_figure
+from .reference import reference_figure
+from .scan import scan_figure
 from .sigma import sigma_figure
+from .walls import walls_figure
 
-FIGURES: Mapping[str, Callable[[Measurement], Figure]] = {
+FIGURES: Mapping[str, Callable[[Measurement], Figure | None]] = {
     "map": displacement_map,
+    "polarization": lambda m: (
+        None if m.findings.polarization is None else polarization_figure(m, m.findings.polarization)
+    ),
     "sigma": sigma_figure,
     "histogram": displacement_histogram,
+    "domains": lambda m: None if m.findings.maps is None else domains_figure(m, m.findings.maps),
+    "walls": lambda m: (
+        None if m.findings.maps is None or not m.findings.maps.walls else walls_figure(m, m.findings.maps)
+    ),
+    "reference": lambda m: (
+        None
+        if m.findings.proposal is None or m.findings.mistilt is None
+        else reference_figure(m, m.findings.proposal, m.findings.mistilt)
+    ),
+    "order": lambda m: None if m.findings.order is None else order_figure(m, m.findings.order, m.findings.wave),
     "lattice": lattice_sheet,
+    "layers": lambda m: (
+        None
+        if m.findings.tetragonality is None or m.findings.layers is None
+        else tetragonality_figure(m, m.findings.tetragonality, m.findings.layers)
+    ),
+    "planes": lambda m: planes_figure(m, m.findings.planes) if m.findings.planes else None,
+    "scan": lambda m: (
+        None
+        if m.findings.scan is None and m.findings.shape is None
+        else scan_figure(m, m.findings.scan, m.findings.shape)
+    ),
+    "octahedra": lambda m: None if m.findings.sites is None else octahedra_figure(m, m.findings.sites),
     "columns": columns_figure,
-    "gain": gain_figure,
+    "anomalies": lambda m: (
+        None
+        if m.findings.maps is None or not len(m.findings.maps.anomalies.cell)
+        else anomalies_figure(m, m.findings.maps)
+    ),
+    "gain": lambda m: None if m.gain_check is None else gain_figure(m),
 }
-"""Name → function, in the order of the report."""
+"""Name → function, in the order of the report; a function returns None where it has nothing to show."""
 
 Rendered = Mapping[str, Mapping[str, bytes]]
 """Figure name → format → the bytes of the file."""
 
 
 def render_figures(measurement: Measurement, *, formats: Sequence[str] = ("png",)) -> dict[str, dict[str, bytes]]:
-    """Return every figure in every format, each drawn once; the gain check only where it was run.
+    """Return every figure that has something to show in every format, each drawn once.
 
     Raises
     ------
@@ -49,8 +88,8 @@ def render_figures(measurement: Measurement, *, formats: Sequence[str] = ("png",
         )
     rendered = {}
     for name, draw in FIGURES.items():
-        if name != "gain" or measurement.gain_check is not None:
-            drawn = draw(measurement)
+        drawn = draw(measurement)
+        if drawn is not None:
             rendered[name] = {file_format: style.encode(drawn, file_format) for file_format in formats}
     return rendered
 
