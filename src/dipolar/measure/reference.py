@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from dipolar.core.errors import DataError
 from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.nouns import Cells, Columns, Reference
+from dipolar.measure.linear import mean_displacement
 
 Region = tuple[int, int, int, int]
 """(y0, y1, x0, x1) in px, half open."""
@@ -75,49 +76,8 @@ def reference_offset(cells: Cells, columns: Columns, region: Region) -> Referenc
             got=f"{y0}:{y1},{x0}:{x1} (y0:y1,x0:x1 in px), which holds none without flags; {where}",
             do=f"choose a region of the substrate, for example {example}",
         )
-    values = cells.displacement_px[rows]
-    variance = np.diagonal(cells.covariance_px2[rows], axis1=1, axis2=2)
-    weight = 1.0 / np.where(variance > 0, variance, np.nan)
-    weight = np.where(np.isfinite(weight), weight, 0.0)
-    weight = np.where(weight.sum(axis=0) > 0, weight, 1.0)
-    mean = np.sum(weight * values, axis=0) / weight.sum(axis=0)
-    count = len(values)
-    share = weight / weight.sum(axis=0)
-    scatter = np.sqrt(np.sum((share * (values - mean)) ** 2, axis=0))
-    sigma = np.maximum(scatter, _propagated(cells, columns, rows, share))
-    return Reference(
-        region_px=region,
-        cells=int(count),
-        offset_px=(float(mean[0]), float(mean[1])),
-        offset_sigma_px=(float(sigma[0]), float(sigma[1])),
-    )
-
-
-def _propagated(
-    cells: Cells, columns: Columns, rows: Bool[np.ndarray, " cell"], share: Float[np.ndarray, "used 2"]
-) -> Float[np.ndarray, "2"]:
-    """Return the standard error of a weighted mean of displacements from the columns' own errors and the row jitter.
-
-    The mean is a sum over columns; each counts with the weights of all cells that it belongs to. A scan row moves the
-    columns in it by their shares, Gaussians of width `row_reach_px`, all at once.
-    """
-    variance = np.zeros(2)
-    y = columns.positions_px[:, 0]
-    lines = np.arange(int(np.floor(y.min())) - 12, int(np.ceil(y.max())) + 13)
-    jitter = np.array(columns.noise.row_jitter_px)
-    for axis in (0, 1):
-        total = np.bincount(cells.center[rows], weights=share[:, axis], minlength=len(y))
-        for corner in range(4):
-            total -= np.bincount(cells.corners[rows, corner], weights=0.25 * share[:, axis], minlength=len(y))
-        used = np.flatnonzero(total)
-        reach = columns.row_reach_px[used, axis]
-        shared = jitter[axis] ** 2 / (2.0 * np.sqrt(np.pi) * reach)
-        own = np.maximum(columns.covariance_px2[used, axis, axis] - np.nan_to_num(shared), 0.0)
-        variance[axis] = np.sum(total[used] ** 2 * own)
-        if jitter[axis] > 0:
-            pull = np.exp(-0.5 * ((lines[:, None] - y[used]) / reach) ** 2) / (np.sqrt(2.0 * np.pi) * reach)
-            variance[axis] += jitter[axis] ** 2 * np.sum((pull @ total[used]) ** 2)
-    return np.sqrt(variance)
+    offset, sigma = mean_displacement(cells, columns, rows)
+    return Reference(region_px=region, cells=int(np.count_nonzero(rows)), offset_px=offset, offset_sigma_px=sigma)
 
 
 def subtract_reference(cells: Cells, reference: Reference) -> Cells:

@@ -11,12 +11,16 @@ import numpy as np
 import tifffile
 
 from dipolar.core.contracts import Progress, silent
+from dipolar.core.domains import Domains
 from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import Image, Record
 from dipolar.io import result_folder, write_cells_csv, write_columns_csv, write_run_json
+from dipolar.io.finding_tables import domains_table
+from dipolar.io.tables import write_table
 from dipolar.recipes.record import now, versions
 from dipolar.recipes.settings import SimulateSettings, change
 from dipolar.simulate import Dislocation, FilmSettings, Layer, Simulated, material_named, simulate_film, wall
+from dipolar.simulate.truth_domains import true_domains
 
 
 def simulate_image(settings: SimulateSettings | None = None, **changes: Any) -> Simulated:
@@ -78,7 +82,8 @@ def write_simulated(
     Parameters
     ----------
     out
-        The folder: film.tif (or .npy), truth_columns.csv, truth_cells.csv, run.json.
+        The folder: film.tif (or .npy), truth_columns.csv, truth_cells.csv,
+        truth_domains.csv, run.json.
     settings
         What to simulate; None takes the defaults.
     progress
@@ -104,11 +109,25 @@ def write_simulated(
 
 def files_of(made: Simulated, settings: SimulateSettings) -> dict[str, Callable[[Path], None]]:
     """Return the files of a simulation by name, each as a function that writes it to a path."""
+    truth = _true_domains(made, settings)
     return {
         made.image.name: lambda path: write_image(made.image, path, integers=settings.format == "tif16"),
         "truth_columns.csv": lambda path: write_columns_csv(made.truth_columns, path),
-        "truth_cells.csv": lambda path: write_cells_csv(made.truth_cells, path),
+        "truth_cells.csv": lambda path: write_cells_csv(
+            made.truth_cells, path, more={"domain": truth.label, "domain_probability": truth.probability}
+        ),
+        "truth_domains.csv": lambda path: write_table(domains_table(truth), path),
     }
+
+
+def _true_domains(made: Simulated, settings: SimulateSettings) -> Domains:
+    """Return the true domains; without a wall, one in each polar layer."""
+    film = film_settings(settings)
+    directions = (
+        film.domains.directions_deg if film.domains else [layer.material.direction_deg for layer in film.layers]
+    )
+    turned = tuple(dict.fromkeys(float(angle) + settings.rotation_deg for angle in directions))
+    return true_domains(made.truth_cells, turned)
 
 
 def record_of(settings: SimulateSettings) -> Record:

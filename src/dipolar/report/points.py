@@ -28,12 +28,14 @@ MOST_ARROWS = 3000
 def planes_figure(measurement: Measurement, planes: tuple[Field, ...]) -> Figure:
     """Return maps of the rotation and the curvature of the rows of atoms along a and along b."""
     shown = [field for field in planes if "direction" not in field.name]
-    title, name = "Planes of atoms", measurement.image.name
+    heading, name = "Planes of atoms", measurement.image.name
     if not any(np.isfinite(field.values).any() for field in shown):
-        return style.message("no row of columns is long enough", title=title, name=name)
-    drawn, places, under = _sheet(measurement, title, len(shown))
+        return style.message("no row of columns is long enough", title=heading, name=name)
+    drawn, places, under = _sheet(measurement, heading, len(shown))
     for field, place in zip(shown, places, strict=True):
-        _draw_points(drawn, place, under, field.positions_px, field.values, title=field.name, unit=field.unit)
+        title = field.name.removesuffix("_deg").replace("_", " ")
+        unit = {"deg": "°"}.get(field.unit, field.unit)
+        _draw_points(drawn, place, under, field.positions_px, field.values, title=title, unit=unit)
     return drawn
 
 
@@ -102,7 +104,7 @@ def _draw_points(
 ) -> None:
     known = np.isfinite(values)
     norm = limits(values[known], centre=0.0)
-    axes = _panel(drawn, place, under, f"{title}".replace("_", " "))
+    axes = _panel(drawn, place, under, title)
     height = place[3] * 72 / 25.4  # in points
     spacing = np.sqrt(under.shape[0] * under.shape[1] / max(int(known.sum()), 1)) * height / under.shape[0]
     axes.scatter(

@@ -22,11 +22,14 @@ def scan_figure(measurement: Measurement, rows: ScanCorrection | None, shape: Sc
     unit = scene.unit_of(measurement)
     if rows is not None:
         at = rows.first_row + np.arange(len(rows.row_shift_px))
+        inside = (at >= 0) & (at < measurement.image.data.shape[0])
         for axis, (name, colour) in enumerate((("y", style.COLOUR_A), ("x", style.COLOUR_B))):
             axes = style.axes_mm(drawn, 14, 12 + 22 * axis, 108, 17)
             shift, sigma = unit.scale * rows.row_shift_px[:, axis], unit.scale * rows.row_shift_sigma_px[:, axis]
-            axes.fill_between(at, shift - sigma, shift + sigma, color=colour, alpha=0.25, lw=0)
-            axes.plot(at, shift, color=colour, lw=0.6)
+            low, middle, high = ((shift + way * sigma)[inside] for way in (-1, 0, 1))
+            axes.fill_between(at[inside], low, high, color=colour, alpha=0.25, lw=0)
+            axes.plot(at[inside], middle, color=colour, lw=0.6)
+            axes.margins(x=0)
             axes.set_ylabel(f"{name} ({unit.name})")
             axes.set_title(
                 f"shift of rows in {name}: jitter {number(unit.scale * rows.jitter_before_px[axis], 3)} → "
@@ -35,6 +38,8 @@ def scan_figure(measurement: Measurement, rows: ScanCorrection | None, shape: Sc
             style.open_frame(axes)
             if axis:
                 axes.set_xlabel("scan row (px)")
+            else:
+                axes.tick_params(labelbottom=False)
     if shape is not None:
         axes = style.axes_mm(drawn, 140, 14, 34, 34)
         true = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]], dtype=float)  # (y, x)
