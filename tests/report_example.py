@@ -13,6 +13,9 @@ from dipolar.core.nouns import Calibration, Cells, Columns, Fact, Field, GainChe
 PIXEL_SIZE_PM = 17.25
 LATTICE_PM = 396.0
 
+PLAIN_FIGURES = {"map", "sigma", "histogram", "lattice", "columns", "gain"}
+"""What a measurement without findings has to show."""
+
 
 def vortex(rows: np.ndarray, cols: np.ndarray, count: tuple[int, int]) -> np.ndarray:
     """Return (dy, dx) in pm that runs counter-clockwise around the middle, zero at its core."""

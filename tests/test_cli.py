@@ -77,8 +77,9 @@ def test_version(capsys):
 
 
 def test_the_result_folder_is_complete(result):
-    whole = ["cells.csv", "columns.csv", "figures", "map.png", "report.html", "result.h5", "run.json"]
-    assert left_behind(result) == whole
+    whole = ["cells.csv", "columns.csv", "domains.csv", "figures", "layers.csv", "map.png", "report.html"]
+    whole += ["result.h5", "run.json"]
+    assert set(whole) <= set(left_behind(result)) <= {*whole, "anomalies.csv", "walls.csv", "wall_points.csv"}
     assert left_behind(result.parent) == ["film.dipolar"]
     run = json.loads((result / "run.json").read_text(encoding="utf-8"))
     assert run["settings"]["lattice_pm"] == 396.0
@@ -173,7 +174,7 @@ def test_a_simulated_image_is_read_back(tmp_path, format):
     out = tmp_path / "film"
     assert main(["simulate", "image", "--out", str(out), "--format", format, *FILM]) == 0
     name = "film.npy" if format == "npy" else "film.tif"
-    assert left_behind(out) == sorted([name, "run.json", "truth_cells.csv", "truth_columns.csv"])
+    assert left_behind(out) == sorted([name, "run.json", "truth_cells.csv", "truth_columns.csv", "truth_domains.csv"])
     image = dipolar.open_image(out / name)
     again = dipolar.simulate_image(
         height_px=240, width_px=260, wall="none", intensity_scatter=0.0, seed=5, format=format

@@ -13,7 +13,8 @@ import report_example
 from dipolar.core.flags import Flag
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import same, take
-from dipolar.maps import anomalies_table, find_anomalies, find_domains, make_maps
+from dipolar.io.finding_tables import anomalies_table
+from dipolar.maps import find_anomalies, find_domains, make_maps
 from dipolar.measure import build_cells
 from dipolar.simulate import Dislocation, FilmSettings
 

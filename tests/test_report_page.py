@@ -17,7 +17,6 @@ from dipolar.core.flags import Flag
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Calibration
 from dipolar.report import (
-    FIGURES,
     bibtex,
     citations,
     full_radius,
@@ -67,7 +66,7 @@ def measured() -> Measurement:
 def test_the_page_is_one_file_that_loads_nothing(measured: Measurement, tmp_path: Path) -> None:
     text = write_report(measured, tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
-    assert page.tags.count("img") == len(FIGURES)
+    assert page.tags.count("img") == len(example.PLAIN_FIGURES)
     assert page.loads and all(one.startswith("data:image/png;base64,") for one in page.loads)
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     assert "url(" not in text and "@import" not in text
@@ -87,7 +86,7 @@ def test_every_word_of_the_user_is_escaped(measured: Measurement) -> None:
     )
     text = report_html(hostile)
     page = Page(text)
-    assert "script" not in page.tags and page.tags.count("img") == len(FIGURES)
+    assert "script" not in page.tags and page.tags.count("img") == len(example.PLAIN_FIGURES)
     assert page.words.count("alert('x')") >= 6
     assert not [one for one in page.loads if not one.startswith("data:")]
 
@@ -208,7 +207,12 @@ def test_figures_are_written_where_the_result_folder_wants_them(tmp_path: Path) 
     written = write_figures(example.measurement((2, 2)), tmp_path, formats=("png", "svg", "pdf"))
     assert sorted(path.relative_to(tmp_path).as_posix() for path in written) == sorted(
         [f"map.{kind}" for kind in ("png", "svg", "pdf")]
-        + [f"figures/{name}.{kind}" for name in FIGURES if name != "map" for kind in ("png", "svg", "pdf")]
+        + [
+            f"figures/{name}.{kind}"
+            for name in example.PLAIN_FIGURES
+            if name != "map"
+            for kind in ("png", "svg", "pdf")
+        ]
     )
     assert (tmp_path / "map.svg").read_bytes().startswith(b"<?xml")
     assert (tmp_path / "figures/sigma.pdf").read_bytes().startswith(b"%PDF")

@@ -2,7 +2,7 @@
 
 from dipolar.locate.beside_oxygen import as_columns
 from dipolar.locate.choices import AbstractFit, GaussianFit, SharedProfileFit
-from dipolar.locate.columns import locate_columns
+from dipolar.locate.columns import locate_columns, locate_with_sites
 from dipolar.locate.contrast import Contrast
 from dipolar.locate.motif import locate_sites
 
@@ -14,4 +14,5 @@ __all__ = [
     "as_columns",
     "locate_columns",
     "locate_sites",
+    "locate_with_sites",
 ]

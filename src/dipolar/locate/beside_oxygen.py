@@ -23,8 +23,8 @@ SIMPLE = 2
 
 def columns_beside_oxygen(
     image: Image, polarity: Polarity, *, fit: AbstractFit, bright: Basis, progress: Progress
-) -> Columns | None:
-    """Return the A and B columns, fitted together with oxygen; None where no oxygen shows.
+) -> tuple[Columns, SiteColumns] | None:
+    """Return the A and B columns, fitted together with oxygen, and all of them; None where no oxygen shows.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def columns_beside_oxygen(
     if "O" not in roles:
         return None
     sites = sites_in(image, frame, motif=None, fit=fit, progress=progress)
-    return as_columns(sites, bright=bright) if in_role(sites, "O").any() else None
+    return (as_columns(sites, bright=bright), sites) if in_role(sites, "O").any() else None
 
 
 def as_columns(sites: SiteColumns, *, bright: Basis = "A") -> Columns:

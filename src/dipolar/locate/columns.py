@@ -7,6 +7,7 @@ from jaxtyping import Float, Int32
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.flags import Flag
+from dipolar.core.motif import SiteColumns
 from dipolar.core.nouns import Basis, Columns, Image
 from dipolar.locate.beside_oxygen import columns_beside_oxygen
 from dipolar.locate.choices import AbstractFit, SharedProfileFit
@@ -58,6 +59,18 @@ def locate_columns(
     ImageError
         Where the columns have another contrast than the one named, or none.
     """
+    return locate_with_sites(image, fit=fit, bright=bright, contrast=contrast, progress=progress)[0]
+
+
+def locate_with_sites(
+    image: Image,
+    *,
+    fit: AbstractFit | None = None,
+    bright: Basis = "A",
+    contrast: Contrast = "auto",
+    progress: Progress = silent,
+) -> tuple[Columns, SiteColumns | None]:
+    """Return what `locate_columns` does, and beside it all columns of the unit cell where the image shows oxygen."""
     fit = SharedProfileFit() if fit is None else fit
     data, valid = image.data, np.isfinite(image.data)
     filled = data if valid.all() else np.where(valid, data, np.float32(np.median(data[valid])))
@@ -79,7 +92,7 @@ def locate_columns(
     progress("finding the lattice", 1.0)
     draft = first_columns(data, blurred, found, step_px=step_px, choice=fit, bright=bright, slope=polarity.slope)
     full_fit(draft.work, progress=progress)
-    return _finish(image, settled(draft), bright, polarity)
+    return _finish(image, settled(draft), bright, polarity), None
 
 
 def _finish(image: Image, draft: Draft, bright: Basis, polarity: Polarity) -> Columns:

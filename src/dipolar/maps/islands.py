@@ -10,6 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from dipolar.maps.neighbours import DOWN, RIGHT
 
 ROUNDS = 20
+REACH = 2
+"""Half the width in cells below which a part of a region is an arm."""
 THIN = 0.5
 """Share of cells with all their neighbours in the same region, below which it is no more than a seam."""
 
@@ -63,6 +65,8 @@ def without_seams(
     """Return the states with thin regions shared out that lie between two others and are halfway between them.
 
     Inside a wall the displacement passes through what may be a state elsewhere: through zero between opposite domains.
+    A seam may hang on a region of its kind, as the middle of a wall does that ends at a substrate without displacement:
+    the thin parts of regions are looked at by themselves.
 
     Parameters
     ----------
@@ -76,18 +80,31 @@ def without_seams(
         Displacement of every state.
     """
     state = state.copy()
-    label = connected(state, around)
+    thin = _thin(connected(state, around), around)
+    label = connected(2 * state + thin, around)
     contacts, members = _contacts(label, around), _members(label)
     inner = np.bincount(label, weights=within(label, around), minlength=len(members))
     for region, cells in enumerate(members):
         beside = sorted(contacts.get(region, {}).items(), key=lambda item: -item[1])[:2]
-        if len(beside) < 2 or inner[region] >= THIN * len(cells):
+        if len(beside) < 2 or (inner[region] >= THIN * len(cells) and not thin[cells[0]]):
             continue
         one, two = (int(state[members[other][0]]) for other, _ in beside)
         enough = beside[1][1] >= 0.25 * sum(contacts[region].values())
         if enough and one != two and _between(means_px[int(state[cells[0]])], means_px[one], means_px[two]):
             state[cells] = np.where(evidence[cells, one] >= evidence[cells, two], one, two)
     return state
+
+
+def _thin(label: Int32[np.ndarray, " cell"], around: Int32[np.ndarray, "cell 8"]) -> Bool[np.ndarray, " cell"]:
+    """Return the cells of arms narrower than twice `REACH` cells: what erosion takes away and dilation does not
+    bring back."""
+    core = np.ones(len(label), dtype=bool)
+    alike = (around < 0) | (label[around] == label[:, None])
+    for _ in range(REACH):
+        core = core & np.all(alike & (core[around] | (around < 0)), axis=1)
+    for _ in range(REACH):
+        core = core | np.any((around >= 0) & alike & core[around], axis=1)
+    return ~core
 
 
 def _between(middle: Float[np.ndarray, "2"], one: Float[np.ndarray, "2"], two: Float[np.ndarray, "2"]) -> bool:

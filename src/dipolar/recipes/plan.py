@@ -14,7 +14,7 @@ from dipolar.core.motif import Motif, SiteColumns
 from dipolar.core.nouns import Cells, Columns, Image
 from dipolar.io import sha256_of
 from dipolar.io.cif import read_motif
-from dipolar.locate import GaussianFit, SharedProfileFit, as_columns, locate_columns, locate_sites
+from dipolar.locate import GaussianFit, SharedProfileFit, as_columns, locate_sites, locate_with_sites
 from dipolar.measure import build_cells, load_material
 from dipolar.measure.octahedra import has_oxygen, octahedral_tilt, tilt_patterns
 from dipolar.measure.sites import anion_offsets, site_offsets
@@ -41,9 +41,11 @@ class Plan:
         """Return the A and B columns, and all columns where the structure is given or oxygen shows."""
         chosen = self.settings
         fit = SharedProfileFit() if chosen.fit == "profile" else GaussianFit()
-        if self.motif is None and chosen.contrast != "signed":
-            columns = locate_columns(image, fit=fit, bright=chosen.bright, contrast=chosen.contrast, progress=progress)
-            return columns, None
+        if self.motif is None:
+            columns, others = locate_with_sites(
+                image, fit=fit, bright=chosen.bright, contrast=chosen.contrast, progress=progress
+            )
+            return columns, None if others is None else describe_sites(others)
         sites = locate_sites(image, motif=self.motif, fit=fit, contrast=chosen.contrast, progress=progress)
         return as_columns(sites, bright=chosen.bright), describe_sites(sites)
 
