@@ -82,7 +82,8 @@ def caption(measurement: Measurement, name: str) -> str:
         ),
         "octahedra": (
             "Columns on every site of the unit cell, fitted together: how far they stand from where their neighbours "
-            "say, and the rotation of the oxygen columns about every B column."
+            "say, and the rotation of the oxygen columns about every B column. Sigma of a tilt does not know slow scan "
+            "distortion: small patterns of tilts want a second scan, turned by 90°."
         ),
         "anomalies": (
             "Cells whose neighbourhood is unlike the rest of the image, the strangest first: dislocations, vacancies, "

@@ -57,7 +57,7 @@ def reference_figure(measurement: Measurement, proposal: ReferenceProposal, mist
 
 def reference_rows(measurement: Measurement, proposal: ReferenceProposal, mistilt: MistiltFinding) -> list[Row]:
     """Return what the table says of the proposal and of the suspicion."""
-    return [*_proposal_rows(measurement, proposal), *_mistilt_rows(measurement, mistilt)]
+    return [*_proposal_rows(measurement, proposal), *mistilt_rows(measurement, mistilt)]
 
 
 def _proposal_rows(measurement: Measurement, proposal: ReferenceProposal) -> Iterator[Row]:
@@ -74,7 +74,8 @@ def _proposal_rows(measurement: Measurement, proposal: ReferenceProposal) -> Ite
         )
 
 
-def _mistilt_rows(measurement: Measurement, mistilt: MistiltFinding) -> Iterator[Row]:
+def mistilt_rows(measurement: Measurement, mistilt: MistiltFinding) -> Iterator[Row]:
+    """Yield what the table says of a tilt of the crystal."""
     section, unit = "Mistilt", scene.unit_of(measurement)
     yield Row(section, "verdict", mistilt.verdict, mistilt.why)
     if np.isfinite(mistilt.angle_between_deg):
