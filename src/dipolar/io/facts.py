@@ -42,6 +42,8 @@ _COMMON: tuple[tuple[str, str, Convert], ...] = (
     ("Acquisition_instrument.TEM.convergence_angle", "convergence_mrad", _times(1.0)),
     ("Acquisition_instrument.TEM.beam_current", "beam_current_na", _times(1.0)),
     ("Acquisition_instrument.TEM.dwell_time", "dwell_us", _times(1e6)),
+    ("Acquisition_instrument.TEM.Stage.x", "stage_x_nm", _times(1e6)),
+    ("Acquisition_instrument.TEM.Stage.y", "stage_y_nm", _times(1e6)),
     ("Acquisition_instrument.TEM.Detector.Camera.name", "detector", _text),
 )
 

@@ -87,7 +87,8 @@ def caption(measurement: Measurement, name: str) -> str:
         ),
         "anomalies": (
             "Cells whose neighbourhood is unlike the rest of the image, the strangest first: dislocations, vacancies, "
-            "poor fits. One such place may be there by chance. Their stage coordinates are in anomalies.csv."
+            "poor fits. One such place may be there by chance. Their distances in nm from the middle of the image, to "
+            "be added to the position of the stage (along the axes of the scan), are in anomalies.csv."
         ),
         "sigma": (
             "One standard error per component: the square root of the mean of the variances of y and x. Left: of the "
