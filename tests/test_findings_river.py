@@ -95,6 +95,25 @@ def test_everything_found_is_kept_drawn_and_written(measured: Measurement, tmp_p
     json.dumps(overview(measured))  # plain values only
 
 
+def test_the_width_of_a_wall_does_not_depend_on_the_basis() -> None:
+    film = films.film(
+        FilmSettings(
+            shape_px=(400, 400),
+            layers=(films.layer("BiFeO3", 1.0),),
+            domains=Domains(directions_deg=(90.0, -90.0), walls=(0.0,), wall_width_pm=400.0),
+        ),
+        seed=4,
+    )
+    widths = []
+    for basis in ("A", "B"):
+        maps = measure_image(film.image, lattice_pm=396.0, basis=basis, gain_check=False).findings.maps
+        assert maps is not None and len(maps.walls) == 1
+        widths.append(np.array(maps.walls[0].profile.width_px) * 396.0 / 23.0)
+    # each within its own interval, twice as wide, of the truth
+    for low, middle, high in widths:
+        assert middle - 2.5 * (middle - low) < 400.0 < middle + 2.5 * (high - middle)
+
+
 def test_edits_are_applied_and_recorded(simulated: Simulated, measured: Measurement, tmp_path: Path) -> None:
     plain = measure_image(simulated.image, lattice_pm=390.5, gain_check=False, maps=False)
     at = plain.columns.positions_px[np.argmin(np.linalg.norm(plain.columns.positions_px - 240.0, axis=1))]

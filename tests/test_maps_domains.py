@@ -208,3 +208,31 @@ def test_nothing_gives_nothing():
 def test_no_directions_are_refused():
     with pytest.raises(SettingsError, match="At least one direction"):
         GivenDirections(angles_deg=())
+
+
+def up_and_down(row: np.ndarray, col: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """Return displacements of 30 pm up and down with that profile across, none below row 16."""
+    return np.stack([-30.0 * profile * (row < 16), 0.0 * col], axis=1)
+
+
+def test_a_wall_that_ends_at_a_substrate_is_one_wall():
+    """The middle of a wall looks like the substrate that it ends at, and is no arm of it."""
+    cells = crystal(lambda row, col: up_and_down(row, col, np.tanh((col - 14.6) / 1.6)))
+    domains = find_domains(cells)
+    assert domains.polar.sum() == 2
+    kinds = [wall.kind for wall in find_walls(cells, domains, rng=np.random.default_rng(0))]
+    assert kinds.count("180° in projection") == 1
+
+
+@pytest.mark.parametrize("hanging", [False, True])
+def test_a_layer_without_displacement_is_no_wall(hanging):
+    """Four cells that do not lean to either side are a region, alone or hanging on a larger one."""
+
+    def field(row, col):
+        profile = np.where(np.abs(col - 14.5) < 2.0, 0.0, np.sign(col - 14.5))
+        return up_and_down(row if hanging else 0 * row, col, profile)
+
+    domains = find_domains(crystal(field))
+    assert domains.polar.sum() == 2 and (~domains.polar).any()
+    layer = crystal(field).col
+    assert not domains.polar[domains.label[(np.abs(layer - 14.5) < 1.0)]].any()

@@ -222,6 +222,8 @@ def residual_windows(state, chosen, row_shift, windows):
     for n in numba.prange(len(chosen)):
         own = scratch(state.radius)
         count, _, cy, _ = _linearise(state, chosen[n], own)
+        if count < 2 * PARAMETERS:
+            continue
         _take_out(own, count, cy, row_shift)
         for i in range(count):
             windows[n, middle + int(own.dy[i]), middle + int(own.dx[i])] = own.residual[i] * np.sqrt(own.weight[i])

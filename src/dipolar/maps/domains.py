@@ -60,7 +60,7 @@ def find_domains(
     chance = agreed(evidence, around, coupling=coupling)
     state = np.argmax(chance, axis=1).astype(np.int32)
     means, spread = _moments(states)
-    state = without_seams(state, evidence, around, means)
+    state = without_seams(state, evidence, around, means, cells.displacement_px)
     state = without_islands(state, evidence, around, least_cells=least_cells)
     label = _by_size(connected(state, around))
     return _described(cells, around, label, state, chance, (means, spread), directions.floor)

@@ -10,6 +10,8 @@ from scipy.sparse.csgraph import connected_components
 from dipolar.maps.neighbours import DOWN, RIGHT
 
 ROUNDS = 20
+LEANING = 0.25
+"""Least difference across an arm, over that of the domains beside it, at which it is the middle of a wall."""
 REACH = 2
 """Half the width in cells below which a part of a region is an arm."""
 THIN = 0.5
@@ -61,6 +63,7 @@ def without_seams(
     evidence: Float[np.ndarray, "cell state"],
     around: Int32[np.ndarray, "cell 8"],
     means_px: Float[np.ndarray, "state 2"],
+    displacement_px: Float[np.ndarray, "cell 2"],
 ) -> Int32[np.ndarray, " cell"]:
     """Return the states with thin regions shared out that lie between two others and are halfway between them.
 
@@ -78,15 +81,22 @@ def without_seams(
         What `neighbours` returned.
     means_px
         Displacement of every state.
+    displacement_px
+        Displacement of every cell.
     """
-    state = state.copy()
+    before, state = state, state.copy()
     thin = _thin(connected(state, around), around)
     label = connected(2 * state + thin, around)
     contacts, members = _contacts(label, around), _members(label)
     inner = np.bincount(label, weights=within(label, around), minlength=len(members))
     for region, cells in enumerate(members):
-        beside = sorted(contacts.get(region, {}).items(), key=lambda item: -item[1])[:2]
-        if len(beside) < 2 or (inner[region] >= THIN * len(cells) and not thin[cells[0]]):
+        beside = sorted(contacts.get(region, {}).items(), key=lambda item: -item[1])
+        mine = int(state[cells[0]])
+        arm = thin[cells[0]] and any(int(before[members[other][0]]) == mine for other in contacts.get(region, {}))
+        beside = [item for item in beside if int(before[members[item[0]][0]]) != mine][:2]
+        if len(beside) < 2 or (inner[region] >= THIN * len(cells) and not arm):
+            continue
+        if not _turning(cells, label, around, displacement_px, [members[other] for other, _ in beside]):
             continue
         one, two = (int(state[members[other][0]]) for other, _ in beside)
         enough = beside[1][1] >= 0.25 * sum(contacts[region].values())
@@ -105,6 +115,24 @@ def _thin(label: Int32[np.ndarray, " cell"], around: Int32[np.ndarray, "cell 8"]
     for _ in range(REACH):
         core = core | np.any((around >= 0) & alike & core[around], axis=1)
     return ~core
+
+
+def _turning(
+    arm: Int32[np.ndarray, " member"],
+    label: Int32[np.ndarray, " cell"],
+    around: Int32[np.ndarray, "cell 8"],
+    displacement_px: Float[np.ndarray, "cell 2"],
+    sides: list[Int32[np.ndarray, " member"]],
+) -> bool:
+    """Return whether an arm leans to the domain on either side, as the middle of a wall does and a layer does not."""
+    middles = [np.nanmedian(displacement_px[side], axis=0) for side in sides]
+    apart = middles[0] - middles[1]
+    lean = (displacement_px - middles[1]) @ apart / max(float(apart @ apart), 1e-300)
+    touching = [np.any((around[arm] >= 0) & (label[around[arm]] == label[side[0]]), axis=1) for side in sides]
+    if np.any(touching[0] & touching[1]) or not (touching[0].any() and touching[1].any()):
+        return True  # one cell across: nothing to tell them apart
+    first, second = (lean[arm[where]] for where in touching)
+    return bool(np.nanmean(first) - np.nanmean(second) > LEANING)
 
 
 def _between(middle: Float[np.ndarray, "2"], one: Float[np.ndarray, "2"], two: Float[np.ndarray, "2"]) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,30 @@ def _open(frames: Sequence[str | Path | Image], settings: AlignSettings) -> tupl
     for frame in [frames] if isinstance(frames, (str, Path, Image)) else frames:
         if isinstance(frame, Image):
             name = frame.name or f"frame {len(opened)}"
-            inputs[name] = hashlib.sha256(np.ascontiguousarray(frame.data).tobytes()).hexdigest()
-            opened.append(frame)
+            digest = hashlib.sha256(np.ascontiguousarray(frame.data).tobytes()).hexdigest()
+            inputs[_unused(name, inputs)] = digest
+            size = settings.pixel_size_pm
+            opened.append(frame if size is None else replace(frame, pixel_size_pm=size))
             continue
         if not isinstance(frame, (str, Path)):
             raise DataError("file names or Images were expected.", got=type(frame).__name__)
         opened += open_frames([frame], pixel_size_pm=settings.pixel_size_pm, trust_pickle=settings.trust_pickle)
-        inputs[Path(frame).name] = sha256_of(frame)
-    return opened, inputs
+        inputs[_unused(Path(frame).name, inputs)] = sha256_of(frame)
+    names: dict[str, str] = {}
+    unique = []
+    for picture in opened:
+        name = _unused(picture.name or "frame", names)
+        names[name] = name
+        unique.append(replace(picture, name=name))
+    return unique, inputs
+
+
+def _unused(name: str, taken: Mapping[str, str]) -> str:
+    """Return the name, with a number behind it where it is taken."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name} ({number})", number + 1
+    return found
 
 
 def notes(result: Alignment) -> list[str]:
@@ -129,6 +146,11 @@ def check_target(out: str | Path | None, frames: Sequence[str | Path]) -> Path:
             "the aligned image is a 32-bit TIFF file.",
             got=str(path),
             do=f"--out {path.with_suffix('.tif') if path.suffix else path.name + '.tif'}",
+        )
+    read = {Path(frame).resolve() for frame in frames if isinstance(frame, (str, Path))}
+    if read & {part.resolve() for part in files_beside(path).values()}:
+        raise OutputError(
+            "a frame that is read is not written over.", got=str(path), do="choose another name with --out"
         )
     there = [part for part in files_beside(path).values() if part.exists()]
     if there and not _ours(path):

@@ -12,7 +12,7 @@ from dipolar.core.findings import ScanCalibration, ScanCorrection
 from dipolar.core.material import PolarMaterial
 from dipolar.core.measurement import Findings, Sites
 from dipolar.core.nouns import Cells, Columns, Reference
-from dipolar.maps import AbstractDirections, FoundDirections, GivenDirections, make_maps
+from dipolar.maps import AbstractDirections, FoundDirections, GivenDirections, WallFit, make_maps
 from dipolar.measure import (
     antipolar_order,
     atomic_planes,
@@ -91,6 +91,8 @@ def find_all(
                 shape_px=shape_px,
                 rng=np.random.default_rng(MAPS_SEED),
                 directions=_directions(settings, reference),
+                # with A in the middle the corners move, and a cell shows the mean over its own size
+                fit=WallFit(corner_share=0.0 if cells.basis == "A" else 1.0),
                 uc_per_cm2_per_pm=factor,
             )
     return Findings(

@@ -13,6 +13,22 @@ from dipolar.core.nouns import Calibration, Cells, GainCheck, Reference
 from dipolar.recipes.settings import MeasureSettings
 
 
+def _unused(settings: MeasureSettings) -> Iterator[str]:
+    """Yield which settings were given and not used."""
+    if settings.zone_axis != "1,0,0" and settings.structure is None:
+        yield "zone_axis was given without a structure, so it was not used."
+    if settings.directions is not None and not settings.maps:
+        yield "directions were given, but no maps were asked for, so they were not used."
+
+
+def _unchecked(cells: Cells, findings: Findings) -> Iterator[str]:
+    """Yield why the gain was not checked."""
+    if findings.sites is not None:
+        yield "The gain was not checked: the image simulated anew would lack the columns besides A and B."
+    elif len(cells.flags):
+        yield "The gain could not be checked: too few cells were found again in the simulated image."
+
+
 def _usual(size_pm: float) -> bool:
     """Return whether a lattice is of the size of an oxide or halide perovskite's; nan is not known to be unusual."""
     return math.isnan(size_pm) or 370.0 <= size_pm <= 430.0 or 550.0 <= size_pm <= 640.0
@@ -58,6 +74,7 @@ def notes(
     known, used = calibration.file_pixel_size_pm, calibration.pixel_size_pm
     if known is not None and used is not None and abs(used / known - 1) > 0.01:
         yield f"The file's pixel size is {known:.4g} pm; used is {used:.4g} pm, {100 * (used / known - 1):+.1f} %."
+    yield from _unused(settings)
     yield from _about(findings, reference)
     if reference is None:
         yield (
@@ -65,7 +82,7 @@ def notes(
             "(4 to 8 pm in centrosymmetric crystals), is still in every displacement."
         )
     if settings.gain_check and check is None:
-        yield "The gain could not be checked: too few cells were found again in the simulated image."
+        yield from _unchecked(cells, findings)
     if check is not None and max(abs(g - 1) - 2 * s for g, s in zip(check.gain, check.gain_sigma, strict=True)) > 0.05:
         yield (
             f"The gain check found displacements of this image to come out {check.gain[0]:.2f} (dy) and "
@@ -86,7 +103,7 @@ def _about(findings: Findings, reference: Reference | None) -> Iterator[str]:
     order, proposal, mistilt = findings.order, findings.proposal, findings.mistilt
     if order is not None and order.verdict in ("antipolar", "modulated"):
         yield f"This crystal is {order.verdict}, not simply polar: {order.why}."
-    if order is not None and order.verdict == "null" and reference is None:
+    if order is not None and order.verdict == "null" and reference is None and math.isfinite(order.polar_spread_px):
         yield f"Nothing polar beyond a common offset: {order.why}."
     if proposal is not None and proposal.region_px is not None:
         yield f"A reference region is proposed, and not applied: {proposal.option} ({proposal.why})."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dipolar.core.domains import Maps
+from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.measurement import Measurement
 
 
@@ -18,12 +19,15 @@ def findings_headline(measurement: Measurement) -> list[str]:
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
     lines = []
     if found.polarization is not None:
-        size = np.hypot(*found.polarization.vectors_uc_per_cm2.T)
-        sigma = np.sqrt(np.trace(found.polarization.covariance_uc2_per_cm4, axis1=1, axis2=2) / 2)
+        good = ~has(cells.flags, DOUBTFUL_CELL) & np.isfinite(cells.displacement_px).all(axis=1)
+        size = np.hypot(*found.polarization.vectors_uc_per_cm2[good].T)
+        sigma = np.sqrt(np.trace(found.polarization.covariance_uc2_per_cm4[good], axis1=1, axis2=2) / 2)
+        share = found.polarization.systematic_fraction
+        factor = f"± {100 * share:.0f} %" if math.isfinite(share) else "of unknown error"
         lines.append(
-            f"polarization ({found.polarization.material.name}): median {np.nanmedian(size):.3g} µC/cm², sigma "
-            f"{np.nanmedian(sigma):.2g} µC/cm² per component, factor "
-            f"± {100 * found.polarization.systematic_fraction:.0f} %"
+            f"polarization ({found.polarization.material.name}): median {_median(size):.3g} µC/cm², sigma "
+            f"{_median(sigma):.2g} µC/cm² per component, factor "
+            f"{factor}"
         )
     if found.order is not None:
         wave = found.order.modulation
@@ -35,11 +39,17 @@ def findings_headline(measurement: Measurement) -> list[str]:
             )
         lines.append(f"order: {told}")
     if found.maps is not None:
-        lines += _maps_lines(found.maps, scale, unit)
+        lines += _maps_lines(found.maps, scale, unit, what="" if found.polarization else " (displacement)")
     return lines
 
 
-def _maps_lines(maps: Maps, scale: float, unit: str) -> list[str]:
+def _median(values: np.ndarray) -> float:
+    """Return the median of the finite values, nan where there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def _maps_lines(maps: Maps, scale: float, unit: str, *, what: str) -> list[str]:
     polar = int(np.count_nonzero(maps.domains.polar))
     lines = [f"domains: {polar} polar, {len(maps.domains.polar) - polar} not polar; walls: {len(maps.walls)}"]
     for number, wall in enumerate(maps.walls[:3], start=1):
@@ -49,7 +59,7 @@ def _maps_lines(maps: Maps, scale: float, unit: str) -> list[str]:
             width = "too few cells for a width"
         elif not wall.profile.resolved:
             width = f"width below {high:.3g} {unit}"
-        lines.append(f"  wall {number}: {wall.kind}, {wall.charge}, {width}")
+        lines.append(f"  wall {number}: {wall.kind}, {wall.charge}{what if wall.charge != 'neutral' else ''}, {width}")
     if len(maps.walls) > 3:
         lines.append(f"  and {len(maps.walls) - 3} more in walls.csv")
     return lines

@@ -80,7 +80,7 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
             do="give --lattice-pm, and with --reference the region where that crystal is",
         )
     inputs = {}
-    for path in (settings.edits, settings.structure):
+    for path in (settings.edits, settings.structure, settings.material):
         if path is not None and Path(path).is_file():
             inputs[Path(path).name] = sha256_of(path)
     material = None if settings.material is None else load_material(settings.material)

@@ -125,7 +125,7 @@ def write_result(
 
 
 def _tables(measurement: Measurement) -> dict[str, Table]:
-    """Return the tables of what was found besides columns and cells, by file name; empty ones are left out."""
+    """Return the tables of what was looked for besides columns and cells, by file name."""
     found, pixel_size_pm = measurement.findings, measurement.cells.pixel_size_pm
     tables: dict[str, Table] = {}
     if found.maps is not None:
@@ -137,7 +137,7 @@ def _tables(measurement: Measurement) -> dict[str, Table]:
         tables["layers.csv"] = layers_table(found.layers, pixel_size_pm=pixel_size_pm)
     if found.sites is not None:
         tables["sites.csv"] = sites_table(found.sites.columns)
-    return {name: table for name, table in tables.items() if len(next(iter(table.values())))}
+    return tables
 
 
 def report(measurement: Measurement, path: str | Path) -> Path:

@@ -39,9 +39,7 @@ FIGURES: Mapping[str, Callable[[Measurement], Figure | None]] = {
         None if m.findings.maps is None or not m.findings.maps.walls else walls_figure(m, m.findings.maps)
     ),
     "reference": lambda m: (
-        None
-        if m.findings.proposal is None or m.findings.mistilt is None
-        else reference_figure(m, m.findings.proposal, m.findings.mistilt)
+        None if m.findings.proposal is None else reference_figure(m, m.findings.proposal, m.findings.mistilt)
     ),
     "order": lambda m: None if m.findings.order is None else order_figure(m, m.findings.order, m.findings.wave),
     "lattice": lattice_sheet,

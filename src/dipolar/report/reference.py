@@ -24,7 +24,7 @@ COLOURS = {"A": style.COLOUR_A, "B": style.COLOUR_B}
 
 
 @style.styled
-def reference_figure(measurement: Measurement, proposal: ReferenceProposal, mistilt: MistiltFinding) -> Figure:
+def reference_figure(measurement: Measurement, proposal: ReferenceProposal, mistilt: MistiltFinding | None) -> Figure:
     """Return the map with the proposed region, beside the offset and the elongation of the columns.
 
     The measurement is the one that the proposal was made for, without a reference taken off.
@@ -42,12 +42,14 @@ def reference_figure(measurement: Measurement, proposal: ReferenceProposal, mist
     axes = style.axes_mm(drawn, 2, 11, map_width, map_height)
     _draw_map(axes, measurement, proposal)
     left, top = (6.0, map_height + 26) if below else (map_width + 10, 13.0)
-    _draw_evidence(style.axes_mm(drawn, left, top + 2, 38, 38), mistilt, measurement)
+    if mistilt is not None:
+        _draw_evidence(style.axes_mm(drawn, left, top + 2, 38, 38), mistilt, measurement)
     words_at = (left + 48, top - 2) if below else (left - 2, top + 56)
     full_width, full_height = (float(inches) / style.MM for inches in drawn.get_size_inches())
     room = int((full_width - words_at[0] - 2) / 1.18)
     region = f"proposed: {proposal.option}" if proposal.option else "no reference region is proposed"
-    paragraphs = [region, proposal.why, f"mistilt: {mistilt.verdict}", mistilt.why]
+    paragraphs = [region, proposal.why]
+    paragraphs += [] if mistilt is None else [f"mistilt: {mistilt.verdict}", mistilt.why]
     lines = "\n".join(
         "\n".join(textwrap.wrap(words, room)) + ("\n" if k % 2 else "") for k, words in enumerate(paragraphs)
     )
@@ -55,9 +57,9 @@ def reference_figure(measurement: Measurement, proposal: ReferenceProposal, mist
     return drawn
 
 
-def reference_rows(measurement: Measurement, proposal: ReferenceProposal, mistilt: MistiltFinding) -> list[Row]:
-    """Return what the table says of the proposal and of the suspicion."""
-    return [*_proposal_rows(measurement, proposal), *mistilt_rows(measurement, mistilt)]
+def reference_rows(measurement: Measurement, proposal: ReferenceProposal) -> list[Row]:
+    """Return what the table says of the proposal."""
+    return list(_proposal_rows(measurement, proposal))
 
 
 def _proposal_rows(measurement: Measurement, proposal: ReferenceProposal) -> Iterator[Row]:

@@ -157,9 +157,9 @@ def _findings(measurement: Measurement) -> Iterator[Row]:
     found = measurement.findings
     if found.polarization is not None:
         yield from polarization.polarization_rows(measurement, found.polarization)
-    if found.proposal is not None and found.mistilt is not None:
-        yield from reference.reference_rows(measurement, found.proposal, found.mistilt)
-    elif found.mistilt is not None:
+    if found.proposal is not None:
+        yield from reference.reference_rows(measurement, found.proposal)
+    if found.mistilt is not None:
         yield from reference.mistilt_rows(measurement, found.mistilt)
     if found.order is not None:
         yield from antipolar.order_rows(measurement, found.order)
