@@ -122,7 +122,7 @@ def _turning(
     label: Int32[np.ndarray, " cell"],
     around: Int32[np.ndarray, "cell 8"],
     displacement_px: Float[np.ndarray, "cell 2"],
-    sides: list[Int32[np.ndarray, " member"]],
+    sides: list[Int32[np.ndarray, " _"]],
 ) -> bool:
     """Return whether an arm leans to the domain on either side, as the middle of a wall does and a layer does not."""
     middles = [np.nanmedian(displacement_px[side], axis=0) for side in sides]
@@ -143,7 +143,7 @@ def _between(middle: Float[np.ndarray, "2"], one: Float[np.ndarray, "2"], two: F
         return False
     share = float((middle - one) @ apart) / square
     aside = float(np.linalg.norm(middle - one - share * apart)) / np.sqrt(square)
-    return 0.15 < share < 0.85 and aside < 0.3
+    return bool(0.15 < share < 0.85 and aside < 0.3)
 
 
 def without_islands(

@@ -49,7 +49,7 @@ def _described(cells: Cells, label: np.ndarray, state: np.ndarray, directions_de
     members = np.bincount(label[label >= 0], minlength=count)
 
     def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(label[label >= 0], weights=values[label >= 0], minlength=count)
+        return np.bincount(label[label >= 0], weights=values[label >= 0], minlength=count).astype(np.float64)
 
     area = np.abs(cells.a_px[:, 0] * cells.b_px[:, 1] - cells.a_px[:, 1] * cells.b_px[:, 0])
     mean = np.column_stack([total(cells.displacement_px[:, k]) for k in (0, 1)]) / np.maximum(members, 1)[:, None]
