@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipolar.io.atomic import sha256_of
+from dipolar.core.atomic import sha256_of
 from dipolar.io.cif import read_motif
 from dipolar.io.folder import result_folder, write_run_json
 from dipolar.io.frames import open_frames

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from dipolar.core.atomic import atomic_file, beside, cannot_write, sha256_of, sync
 from dipolar.core.errors import ChecksumError, OutputError
 from dipolar.core.nouns import Record
-from dipolar.io.atomic import atomic_file, beside, cannot_write, sha256_of, sync
 from dipolar.io.result_file import read_run_json, sum_of_record
 
 FORMAT = "dipolar result"

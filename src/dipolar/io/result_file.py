@@ -16,9 +16,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dipolar.core.atomic import atomic_file, sha256_of
 from dipolar.core.errors import ChecksumError, FormatError
 from dipolar.core.measurement import Measurement
-from dipolar.io.atomic import atomic_file, sha256_of
 from dipolar.io.codec import read_noun, write_noun
 
 FORMAT = "dipolar measurement"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dipolar.core.atomic import atomic_file
 from dipolar.core.errors import FormatError
 from dipolar.core.nouns import Cells, Columns
 from dipolar.core.units import angle_deg, magnitude
-from dipolar.io.atomic import atomic_file
 
 Table = dict[str, np.ndarray]
 """Column name → values, all of one length."""

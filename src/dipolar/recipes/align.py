@@ -13,11 +13,11 @@ import numpy as np
 
 from dipolar.align import align_frames
 from dipolar.core.alignment import AlignedFrame, Alignment
+from dipolar.core.atomic import beside, cannot_write, sync
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError, OutputError
 from dipolar.core.nouns import Image, Record
 from dipolar.io import open_frames, sha256_of
-from dipolar.io.atomic import beside, cannot_write, sync
 from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.settings import AlignSettings, change
 from dipolar.recipes.simulate import write_image
