@@ -68,9 +68,14 @@ def locate_with_sites(
     fit: AbstractFit | None = None,
     bright: Basis = "A",
     contrast: Contrast = "auto",
+    guesses_px: Float[np.ndarray, "guess 2"] | None = None,
     progress: Progress = silent,
 ) -> tuple[Columns, SiteColumns | None]:
-    """Return what `locate_columns` does, and beside it all columns of the unit cell where the image shows oxygen."""
+    """Return what `locate_columns` does, and beside it all columns of the unit cell where the image shows oxygen.
+
+    `guesses_px` are columns that something else found, a network for instance; they are fitted instead of intensity
+    maxima.
+    """
     fit = SharedProfileFit() if fit is None else fit
     data, valid = image.data, np.isfinite(image.data)
     filled = data if valid.all() else np.where(valid, data, np.float32(np.median(data[valid])))
@@ -79,12 +84,12 @@ def locate_with_sites(
     step_px = float(np.sqrt(np.mean(np.sum(steps**2, axis=1))))
     blurred, filtered = column_scales(filled, step_px=step_px)
     polarity = find_polarity(data, filtered, valid, contrast=contrast)
-    if crowded or polarity.kind != "bright":
+    if guesses_px is None and (crowded or polarity.kind != "bright"):
         with_oxygen = columns_beside_oxygen(image, polarity, fit=fit, bright=bright, progress=progress)
         if with_oxygen is not None:
             return with_oxygen
     data, blurred, filtered = (polarity.turned(picture) for picture in (data, blurred, filtered))
-    peaks = find_maxima(filtered, valid, step_px=step_px)
+    peaks = find_maxima(filtered, valid, step_px=step_px) if guesses_px is None else guesses_px
     progress("finding the lattice", 0.6)
     found = index_points(peaks, steps)
     if not len(found.points_px):
