@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import films
 from dipolar.core.errors import CalibrationError
+from dipolar.core.findings import ScanCalibration
 from dipolar.core.flags import Flag
-from dipolar.core.nouns import take
-from dipolar.maps import bound_charge, find_defects, find_domains, find_walls
+from dipolar.core.nouns import Cells, take
+from dipolar.maps import bound_charge, find_defects, find_domains, find_walls, make_maps
+from dipolar.simulate import FilmSettings
 from maps_cells import EDGE_PX, PIXEL_SIZE_PM, crystal, even, rotation, two, vortex
 
 
@@ -64,6 +67,54 @@ def test_charge_of_polarization_needs_a_pixel_size():
     np.testing.assert_allclose(bound_charge(bare).values, bound_charge(crystal(saddle)).values)
     with pytest.raises(CalibrationError, match="bound charge of the polarization needs a pixel size"):
         bound_charge(bare, uc_per_cm2_per_pm=2.5)
+
+
+SCAN = ScanCalibration(
+    pixel_size_y_pm=1.04 * PIXEL_SIZE_PM,
+    pixel_size_x_pm=PIXEL_SIZE_PM,
+    shear=-0.06,
+    pixel_size_y_sigma_pm=0.01,
+    pixel_size_x_sigma_pm=0.01,
+    shear_sigma=0.001,
+    lattice_pm=(396.0, 396.0),
+    region_px=None,
+    cells=720,
+)
+
+
+def scanned(cells: Cells) -> Cells:
+    """Return cells of a true scan where an image with 4 % larger steps between rows, and sheared, shows them."""
+    return replace(cells, positions_px=cells.positions_px @ np.linalg.inv(SCAN.straighten).T)
+
+
+@pytest.mark.parametrize("field", [saddle, two(), vortex()])
+def test_maps_of_a_corrected_scan_are_those_of_a_true_one(field):
+    columns = films.film(FilmSettings(shape_px=(120, 120))).truth_columns  # the cells are not linked to them
+    true = crystal(field, turn_deg=8.0, sigma_pm=1.0)
+    options = {"shape_px": (700, 800), "uc_per_cm2_per_pm": -2.0}
+    plain = make_maps(true, columns, rng=np.random.default_rng(0), **options)
+    maps = make_maps(scanned(true), columns, rng=np.random.default_rng(0), scan=SCAN, **options)
+    np.testing.assert_allclose(maps.charge.values, plain.charge.values, atol=1e-12)
+    np.testing.assert_allclose(maps.charge.sigma, plain.charge.sigma)
+    np.testing.assert_array_equal(maps.charge.positions_px, scanned(true).positions_px)
+    np.testing.assert_allclose(maps.domains.centre_px @ SCAN.straighten.T, plain.domains.centre_px)
+    np.testing.assert_allclose(maps.defects.positions_px @ SCAN.straighten.T, plain.defects.positions_px)
+    np.testing.assert_array_equal(maps.anomalies.positions_px, scanned(true).positions_px[maps.anomalies.cell])
+    np.testing.assert_allclose(maps.anomalies.from_origin_nm, plain.anomalies.from_origin_nm)
+    # the middle of the image is elsewhere in the specimen, at the same distance from all
+    apart = maps.anomalies.from_centre_nm - plain.anomalies.from_centre_nm
+    np.testing.assert_allclose(apart, np.broadcast_to(apart[:1], apart.shape), atol=1e-9)
+    assert len(maps.walls) == len(plain.walls)
+    for wall, other in zip(maps.walls, plain.walls, strict=True):
+        np.testing.assert_allclose(wall.points_px @ SCAN.straighten.T, other.points_px, atol=1e-4)
+        np.testing.assert_allclose(wall.segment_px @ SCAN.straighten.T, other.segment_px, atol=1e-4)
+        assert wall.profile.width_px == pytest.approx(other.profile.width_px, rel=1e-4, nan_ok=True)
+        assert (wall.length_px, wall.charge_px) == pytest.approx((other.length_px, other.charge_px), rel=1e-4)
+
+
+def test_slopes_of_a_sheared_scan_are_wrong_until_its_shape_is_told():
+    cells = scanned(crystal(saddle, seed=None))
+    assert np.abs(bound_charge(cells).values / (3.0 / 396.0) - 1.0).min() > 0.02
 
 
 @pytest.mark.parametrize("sense", [1, -1])

@@ -13,7 +13,16 @@ from dipolar.core.errors import CalibrationError
 from dipolar.core.nouns import Columns, same
 from dipolar.io import open_image
 from dipolar.locate import locate_columns
-from dipolar.measure import antipolar_order, build_cells, calibrate_scan, remove_row_jitter, straighten
+from dipolar.measure import (
+    antipolar_order,
+    atomic_planes,
+    build_cells,
+    calibrate_scan,
+    remove_row_jitter,
+    straighten,
+    tetragonality,
+    tetragonality_profile,
+)
 from dipolar.measure.linear import covariance_of, displacement_weights
 from dipolar.simulate import FilmSettings, benchmark_film, waved
 
@@ -138,6 +147,19 @@ def test_size_aspect_and_shear_of_a_scan_are_found(rotation_deg, aspect, shear):
     for name in ("a_px", "b_px", "displacement_px", "covariance_px2", "a_sigma_px", "b_sigma_px", "gamma_sigma_deg"):
         np.testing.assert_allclose(getattr(true, name), getattr(plain, name), atol=1e-6, err_msg=name)
     np.testing.assert_array_equal(true.positions_px, cells.positions_px)
+
+
+def test_layers_and_planes_of_a_corrected_scan_are_those_of_a_true_one():
+    columns = known(FilmSettings(shape_px=(400, 400), layers=(films.layer("PbTiO3"),), rotation_deg=6.0))
+    scan = distorted(columns, np.array([[1.03, 0.0], [-0.05, 1.0]]))
+    shape = calibrate_scan(build_cells(scan), scan, lattice_pm=(415.0, 390.4))
+    plain, cells = build_cells(columns), straighten(build_cells(scan), scan, shape)
+    expected = tetragonality_profile(plain, columns, tetragonality(plain, columns))
+    layers = tetragonality_profile(cells, scan, tetragonality(cells, scan), scan=shape)
+    np.testing.assert_allclose(layers.position_px, expected.position_px, atol=1e-4)
+    for one, other in zip(atomic_planes(scan, scan=shape), atomic_planes(columns), strict=True):
+        np.testing.assert_allclose(one.values, other.values, atol=1e-4, err_msg=one.name)
+        np.testing.assert_allclose(one.sigma, other.sigma, rtol=1e-4, err_msg=one.name)
 
 
 def test_the_cell_may_be_rectangular():

@@ -1,4 +1,8 @@
-"""The nouns of maps: domains, the walls between them, defects of the direction, places to look next."""
+"""The nouns of maps: domains, the walls between them, defects of the direction, places to look next.
+
+Places (y, x) are those on the image. Where the shape of the scan was corrected for, lengths, areas, directions and
+slopes are those of a true scan, in px of its fast direction.
+"""
 
 from __future__ import annotations
 

@@ -221,3 +221,8 @@ class ScanCalibration:
     def aspect(self) -> float:
         """Distance between rows over that between pixels in a row."""
         return self.pixel_size_y_pm / self.pixel_size_x_pm
+
+    @property
+    def straighten(self) -> Float[np.ndarray, "2 2"]:
+        """Matrix that takes a vector (y, x) on the image to that on a true scan, in px of the fast direction."""
+        return np.array([[self.aspect, 0.0], [self.shear * self.aspect, 1.0]])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from dipolar.core.domains import Maps
+from dipolar.core.findings import ScanCalibration
 from dipolar.core.nouns import Cells, Columns
 from dipolar.maps.anomalies import find_anomalies
 from dipolar.maps.charge import bound_charge
 from dipolar.maps.choices import AbstractDirections
 from dipolar.maps.domains import find_domains
+from dipolar.maps.straight import laid_back, straightened
 from dipolar.maps.vortices import find_defects
 from dipolar.maps.walls import WallFit, find_walls
 
@@ -24,8 +26,12 @@ def make_maps(
     fit: WallFit | None = None,
     uc_per_cm2_per_pm: float | None = None,
     most_anomalies: int = 20,
+    scan: ScanCalibration | None = None,
 ) -> Maps:
     """Return domains, walls, bound charge, vortices and places to look next.
+
+    Where the shape of the scan was corrected for, displacements and edges are those of a true scan, and so must be the
+    way from cell to cell: all is measured with the cells where a true scan shows them, then laid back on the image.
 
     Parameters
     ----------
@@ -43,12 +49,20 @@ def make_maps(
         Polarization per displacement, signed; None speaks of displacement only.
     most_anomalies
         Greatest number of places to look next.
+    scan
+        The shape of the scan that the cells were corrected for, if they were.
 
     Raises
     ------
     CalibrationError
         Where a factor is given and the pixel size is not known.
     """
+    if scan is not None:
+        maps = make_maps(
+            straightened(cells, scan), columns, shape_px=shape_px, rng=rng, directions=directions, fit=fit,
+            uc_per_cm2_per_pm=uc_per_cm2_per_pm, most_anomalies=most_anomalies,
+        )  # fmt: skip
+        return laid_back(maps, cells, scan, shape_px=shape_px)
     domains = find_domains(cells, directions=directions)
     return Maps(
         domains=domains,

@@ -120,8 +120,7 @@ def straighten(cells: Cells, columns: Columns, calibration: ScanCalibration) -> 
     calibration
         From `calibrate_scan`.
     """
-    aspect = calibration.aspect
-    true = np.array([[aspect, 0.0], [calibration.shear * aspect, 1.0]])
+    true = calibration.straighten
     joint = cell_covariance(columns, cells.corners, cells.center)
     joint = np.einsum("ik,npkql,jl->npiqj", true, joint, true, optimize=True)
     a, b = cells.a_px @ true.T, cells.b_px @ true.T

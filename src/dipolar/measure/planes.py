@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int32
 
+from dipolar.core.findings import ScanCalibration
 from dipolar.core.flags import POSITION_FLAGS, has
 from dipolar.core.nouns import Columns, Field
 from dipolar.core.units import angle_deg
@@ -25,6 +26,7 @@ def atomic_planes(
     reach: int = 3,
     pixel_size_pm: float | None = None,
     region: Region | None = None,
+    scan: ScanCalibration | None = None,
 ) -> tuple[Field, ...]:
     """Return direction, rotation and curvature of the rows along a and along b at every column with enough neighbours.
 
@@ -46,16 +48,19 @@ def atomic_planes(
         Gives curvature in 1/nm; in 1/px without.
     region
         Where the rotation is zero.
+    scan
+        The shape of the scan, where it is to be corrected for.
 
     Returns
     -------
     For along in (a, b): ``{along}_rows_direction_deg``, ``{along}_rows_rotation_deg``, ``{along}_rows_curvature``.
     """
     code = 0 if sublattice == "A" else 1
+    true = np.eye(2) if scan is None else scan.straighten
     fields: list[Field] = []
     for along, steps in STEPS.items():
         rows, chain = _chains(columns, code, steps, reach)
-        fields += _geometry(columns, rows, chain, along, pixel_size_pm, region)
+        fields += _geometry(columns, rows, chain, along, pixel_size_pm, region, true)
     return tuple(fields)
 
 
@@ -84,18 +89,20 @@ def _geometry(
     along: str,
     pixel_size_pm: float | None,
     region: Region | None,
+    true: Float[np.ndarray, "2 2"],
 ) -> list[Field]:
     t = np.arange(chain.shape[1]) - chain.shape[1] // 2
     solve = np.linalg.pinv(np.stack([np.ones_like(t), t, t**2], axis=1).astype(float))
-    points = columns.positions_px[chain]
+    points = columns.positions_px[chain] @ true.T
     slope, bend = (np.einsum("p,rpk->rk", part, points) for part in solve[1:])
     length = np.linalg.norm(slope, axis=1)
     # along the screen's counter-clockwise normal, (y, x) = (-x, y) of the direction turned by a quarter
     normal = np.stack([-slope[:, 1], slope[:, 0]], axis=1) / length[:, None]
     curvature = 2.0 * np.sum(bend * normal, axis=1) / length**2
     direction = angle_deg(slope)
-    turn_sigma = np.degrees(_sigma(columns, chain, solve[1], normal / length[:, None]))
-    bend_sigma = _sigma(columns, chain, 2.0 * solve[2], normal / length[:, None] ** 2)
+    towards = normal @ true  # as errors are those of positions on the image
+    turn_sigma = np.degrees(_sigma(columns, chain, solve[1], towards / length[:, None]))
+    bend_sigma = _sigma(columns, chain, 2.0 * solve[2], towards / length[:, None] ** 2)
     positions = columns.positions_px[rows]
     zero = _median_direction(slope, positions, region)
     rotation = (direction - zero + 180.0) % 360.0 - 180.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import scipy.sparse
 from jaxtyping import Float
 
 from dipolar.core.errors import DataError
-from dipolar.core.findings import Profile, Tetragonality
+from dipolar.core.findings import Profile, ScanCalibration, Tetragonality
 from dipolar.core.nouns import Cells, Columns, Field
 from dipolar.core.units import angle_deg
 from dipolar.measure.linear import variance_of
@@ -75,7 +76,9 @@ def tetragonality(
     )
 
 
-def tetragonality_profile(cells: Cells, columns: Columns, found: Tetragonality) -> Profile:
+def tetragonality_profile(
+    cells: Cells, columns: Columns, found: Tetragonality, *, scan: ScanCalibration | None = None
+) -> Profile:
     """Return c/a averaged over every layer: lattice rows where c is b, lattice columns where c is a.
 
     Sigma is propagated from the columns with the scan rows they share, and is never below that of the scatter along
@@ -87,7 +90,11 @@ def tetragonality_profile(cells: Cells, columns: Columns, found: Tetragonality) 
         As in `tetragonality`.
     found
         What it returned.
+    scan
+        The shape of the scan that the cells were corrected for, if they were: distances are then those of a true scan.
     """
+    if scan is not None:
+        cells = replace(cells, positions_px=cells.positions_px @ scan.straighten.T)
     return layer_profile(cells, found.c_over_a, across=found.axis, columns=columns, weights=_log_ratio(cells, columns))
 
 

@@ -78,8 +78,8 @@ def find_all(
         order = antipolar_order(cells, columns, offset_removed=reference is not None)
         wave = None if order.modulation is None else wave_map(cells, columns, order.modulation)
         ratio = tetragonality(cells, columns, region=region)
-        layers = tetragonality_profile(cells, columns, ratio)
-        planes = atomic_planes(columns, pixel_size_pm=cells.pixel_size_pm, region=region)
+        layers = tetragonality_profile(cells, columns, ratio, scan=shape)
+        planes = atomic_planes(columns, pixel_size_pm=cells.pixel_size_pm, region=region, scan=shape)
     sign = 1.0 if cells.basis == "A" else -1.0
     factor = None if material is None else sign * material.factor_uc_per_cm2_per_pm
     maps = None
@@ -94,6 +94,7 @@ def find_all(
                 # with A in the middle the corners move, and a cell shows the mean over its own size
                 fit=WallFit(corner_share=0.0 if cells.basis == "A" else 1.0),
                 uc_per_cm2_per_pm=factor,
+                scan=shape,
             )
     return Findings(
         proposal=proposal,

@@ -43,8 +43,7 @@ def scan_figure(measurement: Measurement, rows: ScanCorrection | None, shape: Sc
     if shape is not None:
         axes = style.axes_mm(drawn, 140, 14, 34, 34)
         true = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]], dtype=float)  # (y, x)
-        turn = np.array([[shape.aspect, 0.0], [shape.shear * shape.aspect, 1.0]])
-        scanned = true @ np.linalg.inv(turn).T
+        scanned = true @ np.linalg.inv(shape.straighten).T
         axes.plot(true[:, 1], true[:, 0], color=style.COLOUR_B, lw=1.0, label="after")
         axes.plot(scanned[:, 1], scanned[:, 0], color=style.COLOUR_A, lw=1.0, ls="--", label="before")
         axes.set_aspect("equal")
