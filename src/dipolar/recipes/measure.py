@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dipolar.core.contracts import Progress, silent
+from dipolar.core.edits import EditsRecord
 from dipolar.core.errors import DataError
-from dipolar.core.measurement import Measurement
-from dipolar.core.nouns import Calibration, Cells, Image, Record
+from dipolar.core.findings import ScanCorrection
+from dipolar.core.material import PolarMaterial
+from dipolar.core.measurement import Measurement, Sites
+from dipolar.core.nouns import Calibration, Cells, Columns, GainCheck, Image, Record
 from dipolar.io import check_image, open_image, sha256_of
 from dipolar.measure import (
     apply_edits,
@@ -68,21 +72,71 @@ def measure_image(
     settings = change(settings or MeasureSettings(), changes)
     clock = Clock(progress)
     with clock("opening the image"):
-        opened, inputs = _open(image, settings)
+        opened, inputs = open_or_take(image, settings)
         plan = prepare(settings, opened)
         inputs.update(plan.inputs)
     with clock("finding and fitting columns", announce=False):
         located, sites = plan.locate(opened, progress)
         columns, edits = (located, None) if plan.edits is None else apply_edits(located, plan.edits)
         columns, scan = remove_row_jitter(columns) if settings.scan in ("rows", "both") else (columns, None)
-        found = build_cells(columns, basis=settings.basis)
+        cells = build_cells(columns, basis=settings.basis)
+
+    def check() -> GainCheck | None:
+        as_located = build_cells(located, basis=settings.basis)
+        return check_gain(opened, located, as_located, plan.again, rng=np.random.default_rng(SEED))
+
+    found = Found(
+        image=opened, inputs=inputs, columns=columns, cells=cells, material=plan.material, scan=scan, edits=edits,
+        sites=sites,
+    )  # fmt: skip
+    return conclude(found, settings, clock, check=check)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """Columns and cells of an image, in px, from wherever they came: what all else follows from."""
+
+    image: Image
+    """As it was opened."""
+    inputs: dict[str, str]
+    """sha256 of all that was read, the image first."""
+    columns: Columns
+    """All columns."""
+    cells: Cells
+    """Cells built from them; no reference taken off."""
+    material: PolarMaterial | None = None
+    """Whose polarization to tell."""
+    scan: ScanCorrection | None = None
+    """What was taken off the columns as jitter of scan rows."""
+    edits: EditsRecord | None = None
+    """What became of corrections by hand."""
+    sites: Sites | None = None
+    """Columns on other sites."""
+
+
+def conclude(
+    found: Found, settings: MeasureSettings, clock: Clock, *, check: Callable[[], GainCheck | None]
+) -> Measurement:
+    """Return the measurement that columns and cells make: calibrated, referred, with strain, findings and record.
+
+    Parameters
+    ----------
+    found
+        Columns and cells.
+    settings
+        What was asked for.
+    clock
+        Times the steps.
+    check
+        Does the gain check, which comes last; called only where it was asked for and there are cells.
+    """
+    image, columns = found.image, found.columns
     with clock("calibrating"):
-        shape = None
-        raw = found
-        if settings.scan in ("shape", "both") and settings.lattice_pm is not None and len(found.flags):
-            shape = calibrate_scan(found, columns, lattice_pm=settings.lattice_pm, region=settings.region_px)
-            raw = straighten(found, columns, shape)
-        calibration = calibrate(raw, settings, opened)
+        raw, shape = found.cells, None
+        if settings.scan in ("shape", "both") and settings.lattice_pm is not None and len(raw.flags):
+            shape = calibrate_scan(raw, columns, lattice_pm=settings.lattice_pm, region=settings.region_px)
+            raw = straighten(raw, columns, shape)
+        calibration = calibrate(raw, settings, image)
         raw = replace(raw, pixel_size_pm=calibration.pixel_size_pm)
     with clock("measuring strain"):
         cells, reference = raw, None
@@ -91,37 +145,36 @@ def measure_image(
             cells = subtract_reference(raw, reference)
         fields = strain(cells, region=settings.region_px)
     findings = find_all(
-        settings, columns, cells, raw, reference=reference, material=plan.material, shape_px=opened.data.shape,
-        step=clock, scan=scan, shape=shape, edits=edits, sites=sites,
+        settings, columns, cells, raw, reference=reference, material=found.material, shape_px=image.data.shape,
+        step=clock, scan=found.scan, shape=shape, edits=found.edits, sites=found.sites,
     )  # fmt: skip
-    check = None
-    if settings.gain_check and len(found.flags) and sites is None:
+    checked = None
+    if settings.gain_check and len(cells.flags) and found.sites is None:
         with clock("checking the gain"):
-            cells_as_located = build_cells(located, basis=settings.basis)
-            check = check_gain(opened, located, cells_as_located, plan.again, rng=np.random.default_rng(SEED))
+            checked = check()
     return Measurement(
-        image=replace(opened, pixel_size_pm=calibration.pixel_size_pm),
+        image=replace(image, pixel_size_pm=calibration.pixel_size_pm),
         columns=columns,
         cells=cells,
         fields=fields,
         calibration=calibration,
         reference=reference,
-        gain_check=check,
+        gain_check=checked,
         summary=summarize(columns, cells),
         record=Record(
             settings=settings.model_dump(),
             versions=versions(),
-            inputs=inputs,
+            inputs=found.inputs,
             seeds={"gain_check": SEED, "maps": MAPS_SEED},
             timings_s=clock.seconds,
             created=now(),
-            notes=tuple(notes(settings, calibration, reference, check, cells, findings)),
+            notes=tuple(notes(settings, calibration, reference, checked, cells, findings)),
         ),
         findings=findings,
     )
 
 
-def _open(image: str | Path | Image, settings: MeasureSettings) -> tuple[Image, dict[str, str]]:
+def open_or_take(image: str | Path | Image, settings: MeasureSettings) -> tuple[Image, dict[str, str]]:
     """Return the image and the sha256 of its file, or of its pixels where it was handed over open."""
     if isinstance(image, Image):
         image = _plain(image)
