@@ -1,0 +1,1 @@
+"""Patches → Model → predictions: windows, splits, networks, training, ensembles, calibration, looking inside."""

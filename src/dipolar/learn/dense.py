@@ -30,7 +30,7 @@ def dense(
 ) -> Float32[np.ndarray, "output h w"]:
     """Return what a fully convolutional network says at every point of its grid.
 
-    Tiles overlap by what the network sees beyond an output, so that the result is that of one pass over the whole image.
+    Tiles overlap by what the network sees beyond an output, so that the result is that of one pass over everything.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Convolutions that turn with the image: quarter turns of the input turn what comes out, exactly and by construction.
 
-A regular field holds ``4·C`` channels, ``C`` for each orientation ``g`` of the quarter turns, orientation first. Turning
-the image by a quarter turn counter-clockwise turns every map and moves orientation ``g`` to ``g + 1``. Source:
+A regular field holds ``4·C`` channels, ``C`` for each orientation ``g`` of the quarter turns, orientation first.
+Turning the image by a quarter turn counter-clockwise turns every map and moves orientation ``g`` to ``g + 1``. Source:
 T. S. Cohen and M. Welling, "Group equivariant convolutional networks", ICML 2016, section 6 (the group p4).
 
 A layer keeps one set of weights and expands it to the four orientations; `plain` gives the ordinary convolution with
@@ -48,10 +48,11 @@ class AbstractTurning(nn.Module):
         with torch.no_grad():
             weight, bias = self.expanded()
             out, channels, size, _ = weight.shape
-            layer = nn.utils.skip_init(
-                nn.Conv2d, channels, out, size, stride=self.stride, padding=self.padding, dilation=self.dilation
-            )
+            layer = nn.Conv2d(
+                channels, out, size, stride=self.stride, padding=self.padding, dilation=self.dilation, device="meta"
+            ).to_empty(device=weight.device)
             layer.weight.copy_(weight)
+            assert layer.bias is not None
             layer.bias.copy_(bias)
         return layer
 

@@ -1,7 +1,7 @@
 """What networks see of an image: its own scale and contrast taken off.
 
-Resampled to about 24 px per unit cell, where it is far from that; then the local mean and standard deviation, over about
-two cells, are taken off, so that background, gain, thickness and dose leave no trace but noise.
+Resampled to about 24 px per unit cell, where it is far from that; then the local mean and standard deviation, over
+about two cells, are taken off, so that background, gain, thickness and dose leave no trace but noise.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def see(data: Float32[np.ndarray, "y x"], *, cell_px: float) -> Seen:
     pixels = torch.from_numpy(_filled(data))[None, None]
     shape = (pixels.shape[2], pixels.shape[3])
     if scale != 1.0:
-        shape = (max(round(shape[0] * scale), MULTIPLE), max(round(shape[1] * scale), MULTIPLE))
-        pixels = _resampled(pixels, shape)
+        pixels = _resampled(pixels, scale)
+        shape = (pixels.shape[2], pixels.shape[3])
     return Seen(pixels=padded(normalise(pixels)), scale=scale, shape=shape, cell_px=cell_px)
 
 
@@ -98,7 +98,7 @@ def normalise(pixels: Float32[Tensor, "batch 1 y x"]) -> Float32[Tensor, "batch 
 
 
 def padded(pixels: Float32[Tensor, "batch 1 y x"]) -> Float32[Tensor, "batch 1 h w"]:
-    """Return images whose sides are multiples of `MULTIPLE`, continued at the right and at the bottom as in a mirror."""
+    """Return images with sides that are multiples of `MULTIPLE`, continued to the right and down as in a mirror."""
     tall, wide = (-size % MULTIPLE for size in pixels.shape[2:])
     if not tall and not wide:
         return pixels
@@ -132,8 +132,10 @@ def _filled(data: Float32[np.ndarray, "y x"]) -> Float32[np.ndarray, "y x"]:
     return np.where(known, data, np.where(there > 1e-3, around / np.maximum(there, 1e-3), far)).astype(np.float32)
 
 
-def _resampled(pixels: Float32[Tensor, "1 1 y x"], shape: tuple[int, int]) -> Float32[Tensor, "1 1 h w"]:
-    """Return the image in so many rows and columns; smaller ones are averaged, so that their noise falls as it should."""
-    smaller = shape[0] < pixels.shape[2]
-    mode = "bilinear" if smaller else "bicubic"
-    return functional.interpolate(pixels, size=shape, mode=mode, align_corners=False, antialias=smaller)
+def _resampled(pixels: Float32[Tensor, "1 1 y x"], scale: float) -> Float32[Tensor, "1 1 h w"]:
+    """Return the image with `scale` pixels for each; fewer are averages, so that their noise falls as it should."""
+    mode = "bilinear" if scale < 1.0 else "bicubic"
+    # the factor itself must count, not the ratio of whole numbers of pixels: places would be off by half a pixel
+    return functional.interpolate(
+        pixels, scale_factor=scale, mode=mode, align_corners=False, recompute_scale_factor=False, antialias=scale < 1.0
+    )

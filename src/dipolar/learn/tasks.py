@@ -56,7 +56,9 @@ class AbstractCrops:
         """Return the loss of one batch."""
         return self.judge(network(batch[0]), batch[1])["loss"]
 
-    def judge(self, said: Float[Tensor, "batch output h w"], truth: Float[Tensor, "batch layer h w"]) -> dict[str, Tensor]:
+    def judge(
+        self, said: Float[Tensor, "batch output h w"], truth: Float[Tensor, "batch layer h w"]
+    ) -> dict[str, Tensor]:
         """Return the loss and what it is made of."""
         raise NotImplementedError
 
@@ -82,7 +84,9 @@ class FinderTask(AbstractCrops):
     stride = Finder.stride
     mirrored = (4,)
 
-    def judge(self, said: Float[Tensor, "batch output h w"], truth: Float[Tensor, "batch layer h w"]) -> dict[str, Tensor]:
+    def judge(
+        self, said: Float[Tensor, "batch output h w"], truth: Float[Tensor, "batch layer h w"]
+    ) -> dict[str, Tensor]:
         """Return cross entropy plus likelihood of the offsets, and both."""
         classes = -(truth[:, :3] * torch.log_softmax(said[:, :3], dim=1)).sum(dim=1).mean()
         near = 1.0 - truth[:, 2]
@@ -105,7 +109,9 @@ class RegressorTask(AbstractCrops):
     stride = Regressor.stride
     mirrored = (1, 4)
 
-    def judge(self, said: Float[Tensor, "batch output h w"], truth: Float[Tensor, "batch layer h w"]) -> dict[str, Tensor]:
+    def judge(
+        self, said: Float[Tensor, "batch output h w"], truth: Float[Tensor, "batch layer h w"]
+    ) -> dict[str, Tensor]:
         """Return the likelihood of the displacement plus errors of the cell parameters, and RMS errors."""
         known = torch.isfinite(truth[:, :2]).all(dim=1)
         count = known.sum().clamp_min(1)

@@ -57,7 +57,7 @@ def columns_of(
         )
     share = np.clip(share_of_a[rows], 1.0 - SUREST, SUREST)
     sublattice, unsure = assign_sublattices(found.index, found.grain, found.links, share / (1.0 - share))
-    height, ground = _heights(image.data, found.points_px, edge_px=float(np.sqrt(2.0 * np.mean(steps_px**2) * 2.0)))
+    height, ground = _heights(image.data, found.points_px, edge_px=2.0 * float(np.sqrt(np.mean(steps_px**2))))
     unknown = np.full(len(rows), np.nan)
     return Columns(
         positions_px=found.points_px,

@@ -1,0 +1,163 @@
+"""Networks put to the test on cells whose values are known: errors, coverage, and what these teach about sigma."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import DataError
+from dipolar.core.nouns import Cells
+from dipolar.learn.calibration import LEVELS, calibrate, coverage
+from dipolar.learn.familiarity import FEWEST, learn_familiarity
+from dipolar.learn.predictor import Model, at_points, predict
+from dipolar.learn.scale import Seen
+from dipolar.learn.targets import cell_targets, sliding_targets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """What a model says of cells, beside what is true of them; lengths in network px."""
+
+    values: Float[np.ndarray, "cell target"]
+    """Predicted, in the order of the card's targets."""
+    truth: Float[np.ndarray, "cell target"]
+    """True, or measured."""
+    truth_sigma: Float[np.ndarray, "cell 2"]
+    """One standard error of the measured dy and dx; 0 where they are true."""
+    sigma: Float[np.ndarray, "cell 2"]
+    """One standard error of the predicted dy and dx, as the model tells it."""
+    disagreement: Float[np.ndarray, " cell"]
+    """Spread of the members over their own sigma."""
+    features: Float[np.ndarray, "cell feature"]
+    """What the network sees there, blind to turns."""
+    unfamiliar: Float[np.ndarray, " cell"]
+    """Score of familiarity."""
+    scale: float
+    """Network px per image px."""
+
+    @property
+    def error(self) -> Float[np.ndarray, "cell 2"]:
+        """Predicted minus true displacement, in network px."""
+        return self.values[:, :2] - self.truth[:, :2]
+
+    @property
+    def expected(self) -> Float[np.ndarray, "cell 2"]:
+        """One standard error of that difference: of the prediction, and of the measurement where it has one."""
+        return np.sqrt(self.sigma**2 + self.truth_sigma**2)
+
+
+def examine(
+    model: Model, seen: Seen, cells: Cells, rows: Bool[np.ndarray, " cell"], *, progress: Progress = silent
+) -> Answers:
+    """Return what a model says of some cells of an image, beside what is known of them.
+
+    A model of centred windows is held against each cell's own values, one of sliding windows against what it was
+    trained for, the mean over the nearest four.
+
+    Parameters
+    ----------
+    model
+        A regressor.
+    seen
+        The image as networks see it.
+    cells
+        Its cells, true or measured.
+    rows
+        Which of them to ask for.
+    progress
+        Told how far it has come.
+    """
+    said = predict(model, seen, progress=progress)
+    points_px = cells.positions_px[rows]
+    if model.card.windows == "sliding":
+        truth, sigma = sliding_targets(points_px, cells, scale=seen.scale)
+    else:
+        truth, sigma = (part[rows] for part in cell_targets(cells, scale=seen.scale))
+    known = np.isfinite(truth[:, :2]).all(axis=1)
+    points = seen.to_network(points_px[known])
+    return Answers(
+        values=at_points(said.values, points),
+        truth=truth[known][:, : said.values.shape[2]],
+        truth_sigma=np.nan_to_num(sigma[known][:, :2]),
+        sigma=at_points(said.sigma, points),
+        disagreement=at_points(said.disagreement, points),
+        features=at_points(said.features, points),
+        unfamiliar=at_points(said.unfamiliar, points),
+        scale=seen.scale,
+    )
+
+
+def together(parts: Sequence[Answers]) -> Answers:
+    """Return the answers on several images as one."""
+    if not parts:
+        raise DataError("a model is judged on at least one image.", got="none")
+    return Answers(
+        values=np.concatenate([part.values for part in parts]),
+        truth=np.concatenate([part.truth for part in parts]),
+        truth_sigma=np.concatenate([part.truth_sigma for part in parts]),
+        sigma=np.concatenate([part.sigma for part in parts]),
+        disagreement=np.concatenate([part.disagreement for part in parts]),
+        features=np.concatenate([part.features for part in parts]),
+        unfamiliar=np.concatenate([part.unfamiliar for part in parts]),
+        scale=parts[0].scale,
+    )
+
+
+def taught(model: Model, trained_on: Answers, held_out: Answers) -> Model:
+    """Return the model with its sigma recalibrated, and with what was usual in training.
+
+    Parameters
+    ----------
+    model
+        Without calibration.
+    trained_on
+        Answers on what it was trained on: their features are what it knows.
+    held_out
+        Answers on regions of the same kind that it was not trained on.
+
+    Raises
+    ------
+    DataError
+        If too few cells were held out.
+    """
+    # errors against measured values hold the errors of these too: standardised with both, scaled to the model's sigma
+    own = held_out.error / held_out.expected * held_out.sigma
+    calibration = calibrate(own, held_out.sigma)
+    familiarity = None
+    if len(held_out.features) >= FEWEST:
+        familiarity = learn_familiarity(trained_on.features, held_out.features, held_out.disagreement)
+    card = replace(
+        model.card,
+        calibration=calibration.to_card(),
+        unfamiliar={} if familiarity is None else familiarity.to_card(),
+    )
+    return replace(model, card=card, calibration=calibration, familiarity=familiarity)
+
+
+def marks(answers: Answers, *, quantiles: dict[float, float] | None = None) -> dict[str, float]:
+    """Return how good answers are: RMS error per component in network px and image px, R², coverage, width of z.
+
+    Parameters
+    ----------
+    answers
+        Of a calibrated model.
+    quantiles
+        Half widths of the intervals in sigmas, for coverage; None takes those of a Gaussian.
+    """
+    error, expected = answers.error, answers.expected
+    covered = coverage(error, expected, LEVELS, quantiles)
+    truth = answers.truth[:, :2]
+    scatter = np.sum((truth - truth.mean(axis=0)) ** 2) if len(truth) else np.nan
+    rms = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+    return {
+        "cells": float(len(error)),
+        "rms_network_px": rms,
+        "rms_px": rms / answers.scale,
+        "r2": float(1.0 - np.sum(error**2) / scatter) if scatter > 0 else float("nan"),
+        "zscore_width": float(np.sqrt(np.mean((error / expected) ** 2))) if len(error) else float("nan"),
+        **{f"coverage_{100 * level:.0f}": share for level, share in covered.items()},
+    }
