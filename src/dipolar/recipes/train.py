@@ -15,7 +15,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.learning import NETWORK_CELL_PX, TARGETS, Card
 from dipolar.core.measurement import Measurement
-from dipolar.core.nouns import Image
+from dipolar.core.nouns import Cells, Columns, Image
 from dipolar.io import load, sha256_of
 from dipolar.learn.exam import Answers, examine, marks, taught, together
 from dipolar.learn.lessons import Lesson, finder_lesson, rectangle, regressor_lesson
@@ -50,8 +50,10 @@ class Source:
     """For messages and the card."""
     sha256: str
     """Of its file, where there is one."""
-    measured: Measurement
-    """What the column fit found."""
+    columns: Columns
+    """Its columns, measured or true."""
+    cells: Cells
+    """Its cells likewise."""
     seen: Seen
     """What networks see of it."""
 
@@ -108,7 +110,25 @@ def train_on_image(
     """
     settings = change(settings or TrainSettings(), changes)
     many = images if isinstance(images, Sequence) and not isinstance(images, str) else [images]
-    sources = [_source(one, settings, progress) for one in many]
+    return train_on_sources([_source(one, settings, progress) for one in many], settings, work=work, progress=progress)
+
+
+def train_on_sources(
+    sources: Sequence[Source], settings: TrainSettings, *, work: Path | None = None, progress: Progress = silent
+) -> TrainedModel:
+    """Return a model trained on images whose columns and cells are known; see `train_on_image`.
+
+    Parameters
+    ----------
+    sources
+        Images with what was measured in them, or with their truth.
+    settings
+        How to train.
+    work
+        Folder of checkpoints and metrics.
+    progress
+        Told how far it has come.
+    """
     kind = "finder" if settings.target == "columns" else "regressor"
     settings = _in_px(settings, sources)
     learn, validate = [], []
@@ -151,21 +171,27 @@ def _source(one: str | Path | Image | Measurement, settings: TrainSettings, prog
             got=f"{measured.image.name}: a prediction",
             do="dipolar image measure IMAGE, and train on its result",
         )
-    cells = measured.cells
+    return source_of(measured.image, measured.columns, measured.cells, sha256=digest)
+
+
+def source_of(image: Image, columns: Columns, cells: Cells, *, sha256: str = "") -> Source:
+    """Return an image with its columns and cells, measured or true, as something to learn from.
+
+    Raises
+    ------
+    DataError
+        If there are too few cells.
+    """
     if len(cells.flags) < FEWEST_CELLS:
         raise DataError(
             f"an image to learn from must hold at least {FEWEST_CELLS} cells with both sublattices.",
-            got=f"{measured.image.name}: {len(cells.flags)} cells",
+            got=f"{image.name}: {len(cells.flags)} cells",
             do="take a larger image, or several",
         )
-    p1, p2 = measured.columns.steps_px
+    p1, p2 = columns.steps_px
     cell_px = float(np.sqrt(2.0 * abs(p1[0] * p2[1] - p1[1] * p2[0])))
-    return Source(
-        name=measured.image.name,
-        sha256=digest,
-        measured=measured,
-        seen=see(measured.image.data, cell_px=cell_px),
-    )
+    seen = see(image.data, cell_px=cell_px)
+    return Source(name=image.name, sha256=sha256, columns=columns, cells=cells, seen=seen)
 
 
 def _holds_result(path: Path) -> bool:
@@ -193,7 +219,7 @@ def _in_px(settings: TrainSettings, sources: Sequence[Source]) -> TrainSettings:
     """Return settings whose window is in network px."""
     if settings.window_pm is None:
         return settings
-    pixel_size_pm = sources[0].measured.cells.pixel_size_pm
+    pixel_size_pm = sources[0].cells.pixel_size_pm
     if pixel_size_pm is None:
         raise SettingsError(
             "a window in pm needs the size of a pixel.",
@@ -206,12 +232,12 @@ def _in_px(settings: TrainSettings, sources: Sequence[Source]) -> TrainSettings:
 
 def _lesson(source: Source, settings: TrainSettings) -> Lesson:
     if settings.target == "columns":
-        columns = source.measured.columns
+        columns = source.columns
         if len(np.unique(columns.sublattice)) < 2:
             raise DataError("a finder learns from two sublattices.", got=f"{source.name}: one", do="take another image")
         return finder_lesson(source.seen, columns.positions_px, columns.sublattice)
     more = 4 if settings.target == "cell" else 0
-    return regressor_lesson(source.seen, source.measured.cells, windows=settings.windows, more=more)
+    return regressor_lesson(source.seen, source.cells, windows=settings.windows, more=more)
 
 
 Strip = tuple[int, int, int, int]
@@ -281,7 +307,7 @@ def _card(
         cell_px=NETWORK_CELL_PX,
         training={
             "images": {source.name: source.sha256 for source in sources},
-            "pixel_size_pm": [source.measured.cells.pixel_size_pm for source in sources],
+            "pixel_size_pm": [source.cells.pixel_size_pm for source in sources],
             "cell_px": [source.seen.cell_px for source in sources],
             "settings": settings.model_dump(),
             "best_steps": [one.best_step for one in trained],
@@ -297,7 +323,7 @@ def _judged(
     model: Model, sources: Sequence[Source], settings: TrainSettings, trained: Sequence[Trained], progress: Progress
 ) -> TrainedModel:
     """Return the model with an honest sigma, and its figures on the part that was kept for the test."""
-    pixel_size_pm = sources[0].measured.cells.pixel_size_pm
+    pixel_size_pm = sources[0].cells.pixel_size_pm
     if model.card.kind == "finder":
         return TrainedModel(
             model=replace(
@@ -330,7 +356,7 @@ def _answers(model: Model, sources: Sequence[Source], settings: TrainSettings, p
     parts = []
     for source in sources:
         inside = _inside(source, _strips(source.seen, settings)[part], margin=settings.window_px // 2)
-        parts.append(examine(model, source.seen, source.measured.cells, inside))
+        parts.append(examine(model, source.seen, source.cells, inside))
     answers = together(parts)
     if len(answers.values) < (FEWEST_CELLS if part != 1 else 50):
         name = ("to learn from", "to validate with", "to be tested on")[part]
@@ -344,7 +370,7 @@ def _answers(model: Model, sources: Sequence[Source], settings: TrainSettings, p
 
 def _inside(source: Source, strip: Strip, *, margin: int) -> Bool[np.ndarray, " cell"]:
     """Return the cells whose windows lie in a strip; at the rim of the image they may reach beyond it."""
-    y, x = source.seen.to_network(source.measured.cells.positions_px).T
+    y, x = source.seen.to_network(source.cells.positions_px).T
     y0, y1, x0, x1 = strip
     tall, wide = source.seen.shape
     inside = (y >= (y0 + margin if y0 > 0 else 0)) & (y < (y1 - margin if y1 < tall else tall))
