@@ -27,6 +27,7 @@ class Flag(IntFlag):
     FLAGGED_COLUMN = 1 << 10
     ODD_CELL = 1 << 11
     BY_HAND = 1 << 12
+    UNFAMILIAR = 1 << 13
 
 
 MEANING: dict[Flag, str] = {
@@ -43,6 +44,9 @@ MEANING: dict[Flag, str] = {
     Flag.FLAGGED_COLUMN: "one of the five columns of this cell carries a flag that concerns its position",
     Flag.ODD_CELL: "the cell's edges differ by a fifth or more from the median of the image",
     Flag.BY_HAND: "the column was put in by hand and not fitted; its position has no sigma",
+    Flag.UNFAMILIAR: (
+        "the network was trained on nothing like the neighbourhood of this cell; its values should not be trusted"
+    ),
 }
 
 POSITION_FLAGS = (
@@ -57,8 +61,8 @@ POSITION_FLAGS = (
 )
 """The flags of a column after which its position should not be trusted blindly."""
 
-DOUBTFUL_CELL = POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL
-"""The flags after which a cell's geometry counts in no median and no map colour."""
+DOUBTFUL_CELL = POSITION_FLAGS | Flag.FLAGGED_COLUMN | Flag.ODD_CELL | Flag.UNFAMILIAR
+"""The flags after which a cell counts in no median and no map colour."""
 
 
 def has(flags: UInt32[np.ndarray, " row"], flag: Flag) -> Bool[np.ndarray, " row"]:

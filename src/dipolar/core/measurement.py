@@ -1,10 +1,11 @@
-"""What one run of ``dipolar image measure`` found: the noun that everything else goes into."""
+"""What one run of ``dipolar image measure`` or ``predict`` found: the noun that everything else goes into."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dipolar.core.comparison import Comparison, Places
 from dipolar.core.domains import Maps
 from dipolar.core.edits import EditsRecord
 from dipolar.core.findings import (
@@ -16,6 +17,7 @@ from dipolar.core.findings import (
     ScanCorrection,
     Tetragonality,
 )
+from dipolar.core.learning import Card, Prediction
 from dipolar.core.material import Polarization
 from dipolar.core.motif import Octahedra, Offsets, SiteColumns, TiltPattern
 from dipolar.core.nouns import Calibration, Cells, Columns, Field, GainCheck, Image, Record, Reference
@@ -33,6 +35,16 @@ class Sites:
     """Tilts of the octahedra, where oxygen is seen."""
     tilts: tuple[TiltPattern, ...]
     """Mean tilt for every way in which its sign may alternate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """Columns that were fitted without any network, beside those of a prediction, and their cells."""
+
+    columns: Columns
+    """All columns."""
+    cells: Cells
+    """Cells built from them, the offset of the same reference region taken off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,11 +77,21 @@ class Findings:
     """What became of corrections by hand."""
     sites: Sites | None = None
     """Columns on other sites."""
+    prediction: Prediction | None = None
+    """What a network says of the image, where the displacement of the cells is its."""
+    cards: tuple[Card, ...] = ()
+    """What is written on the networks: on the one that told displacement, then on the one that found the columns."""
+    places: Places | None = None
+    """Where to look next: what is unlike the training images of the network, or unlike the rest of this image."""
+    fitted: Fitted | None = None
+    """The same image measured by fitting, where the prediction was to be compared with that."""
+    comparison: Comparison | None = None
+    """Cells of `fitted` beside those of the prediction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measurement:
-    """Everything one run of ``dipolar image measure`` found."""
+    """Everything one run of ``dipolar image measure`` or ``predict`` found."""
 
     image: Image
     """The image as it was measured."""
