@@ -2,33 +2,43 @@
 
 from dipolar.simulate.antipolar import simulate_wave, waved
 from dipolar.simulate.benchmark import LOW_DOSE, benchmark_film
+from dipolar.simulate.composition import COMPOSITIONS, composition_film
 from dipolar.simulate.crystal import Dislocation, Layer
 from dipolar.simulate.detector import count
 from dipolar.simulate.domains import Domains, wall
 from dipolar.simulate.film import Simulated, simulate_film
 from dipolar.simulate.limits import cramer_rao, displacement_limit, rms_per_component
 from dipolar.simulate.materials import MATERIALS, Material, material_named
+from dipolar.simulate.noise import PUBLISHED_VARIANCES, with_gaussian_noise
+from dipolar.simulate.random_films import TrainingFilm, random_film
+from dipolar.simulate.ranges import FilmRanges
 from dipolar.simulate.render import render_columns
 from dipolar.simulate.series import SeriesSettings, SimulatedSeries, simulate_series
 from dipolar.simulate.settings import FilmSettings
 from dipolar.simulate.truth import truth_cells
 
 __all__ = [
+    "COMPOSITIONS",
     "LOW_DOSE",
     "MATERIALS",
+    "PUBLISHED_VARIANCES",
     "Dislocation",
     "Domains",
+    "FilmRanges",
     "FilmSettings",
     "Layer",
     "Material",
     "SeriesSettings",
     "Simulated",
     "SimulatedSeries",
+    "TrainingFilm",
     "benchmark_film",
+    "composition_film",
     "count",
     "cramer_rao",
     "displacement_limit",
     "material_named",
+    "random_film",
     "render_columns",
     "rms_per_component",
     "simulate_film",
@@ -37,4 +47,5 @@ __all__ = [
     "truth_cells",
     "wall",
     "waved",
+    "with_gaussian_noise",
 ]
