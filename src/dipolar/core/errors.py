@@ -12,6 +12,7 @@
     ├── SettingsError                an option or a settings file is wrong
     ├── ChecksumError                a result file is damaged
     ├── OutputError                  the result cannot be written
+    ├── TrainingError                a network did not learn
     └── MissingExtraError            an optional package is not installed
 """
 
@@ -72,6 +73,10 @@ class ChecksumError(DipolarError):
 
 class OutputError(DipolarError):
     """The result cannot be written."""
+
+
+class TrainingError(DipolarError):
+    """A network did not learn: its loss is no finite number, or it does not fit into memory."""
 
 
 class MissingExtraError(DipolarError):
