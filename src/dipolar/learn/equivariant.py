@@ -49,8 +49,9 @@ class AbstractTurning(nn.Module):
             weight, bias = self.expanded()
             out, channels, size, _ = weight.shape
             layer = nn.Conv2d(
-                channels, out, size, stride=self.stride, padding=self.padding, dilation=self.dilation, device="meta"
-            ).to_empty(device=weight.device)
+                channels, out, size, stride=self.stride, padding=self.padding, dilation=self.dilation, device="meta",
+                dtype=weight.dtype,
+            ).to_empty(device=weight.device)  # fmt: skip
             layer.weight.copy_(weight)
             assert layer.bias is not None
             layer.bias.copy_(bias)
