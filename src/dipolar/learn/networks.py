@@ -23,6 +23,8 @@ MULTIPLE = 8
 """Sides of what a network sees are multiples of this."""
 LOG_SIGMA = (-6.0, 4.0)
 """Limits of the logarithm of sigma, in network px: beyond them the loss has no useful slope."""
+SEES_SKIP = 14
+"""What a 3 × 3 filter at stride 4 sees, in network px."""
 
 
 class Finder(nn.Module):
@@ -85,7 +87,7 @@ class Regressor(nn.Module):
         deep, dilations = depth(window_px)
         self.lift = Lift(1, fine, 4, stride=2, padding=1)
         self.down = Turn(fine, middle, 2, stride=2, padding=0)
-        self.skip = Turn(middle, middle)
+        self.skip = Turn(middle, middle, 3 if window_px >= SEES_SKIP else 1)
         inner = coarse if deep else middle
         self.deeper = Turn(middle, coarse, 2, stride=2, padding=0) if deep else None
         self.trunk = nn.ModuleList(Turn(inner, inner, dilation=d) for d in dilations)
@@ -128,12 +130,13 @@ def depth(window_px: int) -> tuple[bool, tuple[int, ...]]:
     """Return whether the trunk stands at stride 8 (else 4), and its dilations: the widest view within the window.
 
     A 4 × 4 filter at stride 2 and 2 × 2 filters see 4, 6 and 10 px at strides 2, 4 and 8; a 3 × 3 filter at stride s
-    and dilation d adds 2·s·d.
+    and dilation d adds 2·s·d. Outputs at stride 4 stand 2 px off the middle of what is seen at stride 8, so that a
+    window around them must be 4 px larger.
     """
     if window_px < 10:
         raise SettingsError("a window must hold at least 10 px.", got=f"{window_px} px", do="window_px=80")
     deep = window_px >= 34
-    stride, seen = (8, 10) if deep else (4, 6)
+    stride, seen = (8, 14) if deep else (4, 6)
     dilations: list[int] = []
     for dilation in (1, 2, 4, 1, 2, 4, 1):
         if seen + 2 * stride * dilation <= window_px and len(dilations) < 4:
