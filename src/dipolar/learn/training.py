@@ -59,6 +59,8 @@ def fit(
 ) -> Trained:
     """Return the network with the weights that did best in validation.
 
+    Ctrl-C ends it like any other end, with `Trained.stopped` saying so: what was done is kept, here and on disk.
+
     Parameters
     ----------
     network
