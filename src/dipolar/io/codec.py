@@ -1,6 +1,7 @@
 """Nouns ↔ HDF5 groups: arrays become datasets, nouns become groups, everything else one attribute of JSON text.
 
-Generic over frozen dataclasses: a noun with a new field needs nothing here.
+Generic over frozen dataclasses: a noun with a new field needs nothing here. A field that has a default may be missing
+in a file: a dipolar that did not know of it wrote that.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import h5py
@@ -79,7 +80,13 @@ def _restored(value: Any) -> Any:
 def read_noun(group: Any, kind: type) -> Any:
     """Return the noun of class `kind` that an HDF5 group holds."""
     hints = get_type_hints(kind)
-    return kind(**{field.name: _read(group, field.name, hints[field.name]) for field in fields(kind)})
+    known = set(group.attrs) | set(group)
+    there = [field.name for field in fields(kind) if field.name in known or not _optional(field)]
+    return kind(**{name: _read(group, name, hints[name]) for name in there})
+
+
+def _optional(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 def _read(group: Any, name: str, hint: Any) -> Any:

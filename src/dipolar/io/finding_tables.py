@@ -14,7 +14,7 @@ from dipolar.io.tables import Table
 
 
 def cell_findings_table(findings: Findings, cells: Cells) -> Table:
-    """Return more columns for `cells.csv`: domain, polarization, c/a; only what was found."""
+    """Return more columns for `cells.csv`: domain, polarization, c/a, what a network said; only what was found."""
     table: Table = {}
     if findings.maps is not None:
         table["domain"] = findings.maps.domains.label
@@ -28,6 +28,9 @@ def cell_findings_table(findings: Findings, cells: Cells) -> Table:
     if findings.tetragonality is not None:
         table["c_over_a"] = findings.tetragonality.c_over_a.values
         table["c_over_a_sigma"] = findings.tetragonality.c_over_a.sigma
+    if findings.prediction is not None:
+        table["ood"] = findings.prediction.cell_unfamiliar
+        table |= {f"predicted_{field.name}": field.values for field in findings.prediction.fields}
     return {name: values for name, values in table.items() if len(values) == len(cells.flags)}
 
 
