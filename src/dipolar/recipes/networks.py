@@ -1,0 +1,159 @@
+"""Two networks at work on an image: what they see of it, the columns that one finds, the cells that the other knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.ndimage import uniform_filter
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import ImageError
+from dipolar.core.flags import Flag
+from dipolar.core.nouns import Cells, Columns, Image
+from dipolar.learn.predictor import Model, Said, at_points, find_columns, predict
+from dipolar.learn.scale import Seen, see
+from dipolar.locate import Contrast, columns_of, find_steps, locate_with_sites
+from dipolar.locate.contrast import Polarity, find_polarity
+from dipolar.locate.peaks import column_scales
+from dipolar.measure import build_cells
+
+INVALID = 0.25
+"""Share of a network's window that was not measured, from which on a cell is flagged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class View:
+    """An image as networks see it, and what is known of its lattice."""
+
+    image: Image
+    """The image as it is."""
+    bright: Image
+    """The image with bright columns: turned upside down where they are dark."""
+    polarity: Polarity
+    """Whether it was."""
+    steps_px: Float[np.ndarray, "2 2"]
+    """The two A-B steps."""
+    seen: Seen
+    """At the scale of networks, normalised."""
+
+
+def look(image: Image, *, contrast: Contrast = "auto") -> View:
+    """Return an image as networks see it.
+
+    Parameters
+    ----------
+    image
+        As it was opened.
+    contrast
+        How its columns stand out; "auto" finds out.
+
+    Raises
+    ------
+    ImageError
+        If its columns are neither all bright nor all dark, or its cells have a size that networks cannot see.
+    NoLatticeError
+        If it shows no lattice.
+    """
+    data, valid = image.data, np.isfinite(image.data)
+    filled = data if valid.all() else np.where(valid, data, np.float32(np.median(data[valid])))
+    steps, _ = find_steps(filled, valid)
+    _, filtered = column_scales(filled, step_px=float(np.sqrt(np.mean(np.sum(steps**2, axis=1)))))
+    polarity = find_polarity(data, filtered, valid, contrast=contrast)
+    if polarity.kind == "signed":
+        raise ImageError(
+            "networks see images in which all columns are bright, or all dark.",
+            got="a signed image (iDPC, DPC), with values on both sides of zero",
+            do="measure it by fitting: dipolar image measure; or give --contrast bright if it is not signed",
+        )
+    bright = replace(image, data=polarity.turned(data))
+    # a and b are sum and difference of the two steps
+    cell_px = float(np.sqrt(2.0 * abs(steps[0, 0] * steps[1, 1] - steps[0, 1] * steps[1, 0])))
+    return View(image=image, bright=bright, polarity=polarity, steps_px=steps, seen=see(bright.data, cell_px=cell_px))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Networks:
+    """The two that work together."""
+
+    finder: Model
+    """Finds columns."""
+    regressor: Model
+    """Tells displacement."""
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """File name → sha256, for models that came from files."""
+        return {f"{m.name}.safetensors": m.card.sha256 for m in (self.regressor, self.finder) if m.card.sha256}
+
+    def again(self, image: Image, *, contrast: Contrast) -> tuple[Columns, Cells]:
+        """Return what they say of another image."""
+        view = look(image, contrast=contrast)
+        columns, _ = find(self.finder, view)
+        return columns, tell(self.regressor, view, build_cells(columns))[0]
+
+
+def find(
+    finder: Model, view: View, *, refine: bool = False, progress: Progress = silent
+) -> tuple[Columns, Float32[np.ndarray, "class y x"]]:
+    """Return the columns that a network finds, and the probability of A, of B and of background at every second pixel.
+
+    Parameters
+    ----------
+    finder
+        The network.
+    view
+        What it sees.
+    refine
+        Fit the columns, starting where it found them; otherwise they stay there, and their shape is not known.
+    progress
+        Told how far it has come.
+
+    Raises
+    ------
+    NoLatticeError
+        If what it found forms no crystal.
+    """
+    found, probability = find_columns(finder, view.seen, progress=progress)
+    if refine:
+        columns, _ = locate_with_sites(
+            view.image, contrast=view.polarity.kind, guesses_px=found.positions, progress=progress
+        )
+        return columns, probability
+    columns = columns_of(
+        view.bright, found.positions, sigma_px=found.sigma, share_of_a=found.share_of_a, steps_px=view.steps_px
+    )
+    sign = view.polarity.sign
+    return replace(columns, amplitude=sign * columns.amplitude, background=sign * columns.background), probability
+
+
+def tell(regressor: Model, view: View, cells: Cells, *, progress: Progress = silent) -> tuple[Cells, Said]:
+    """Return cells with the displacement, sigma and flags that a network gives them; and all that it says.
+
+    Parameters
+    ----------
+    regressor
+        The network.
+    view
+        What it sees.
+    cells
+        Where to ask; their edges stay as they are.
+    progress
+        Told how far it has come.
+    """
+    said = predict(regressor, view.seen, progress=progress)
+    points, scale = view.seen.to_network(cells.positions_px), view.seen.scale
+    variance = (at_points(said.sigma, points) / scale) ** 2
+    flags = cells.flags.copy()
+    flags[at_points(said.unfamiliar, points) > 1.0] |= np.uint32(Flag.UNFAMILIAR)
+    unmeasured = np.isnan(view.image.data).astype(np.float32)
+    share = uniform_filter(unmeasured, size=max(round(regressor.card.window_px / scale), 1))
+    flags[at_points(share, cells.positions_px, stride=1) > INVALID] |= np.uint32(Flag.NEAR_INVALID)
+    told = replace(
+        cells,
+        displacement_px=at_points(said.values[..., :2], points) / scale,
+        covariance_px2=variance[:, :, None] * np.eye(2),
+        flags=flags,
+    )
+    return told, said
