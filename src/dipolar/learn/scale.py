@@ -94,8 +94,9 @@ def normalise(pixels: Float32[Tensor, "batch 1 y x"]) -> Float32[Tensor, "batch 
     """Return images less their local mean, over their local standard deviation."""
     middle = pixels.mean(dim=(2, 3), keepdim=True)
     centred = pixels - middle  # squares of what is far from zero lose their digits
+    centred = centred / centred.abs().amax(dim=(2, 3), keepdim=True).clamp_min(1e-37)  # detectors count in any unit
     mean, square = (_local(values, pixels.shape) for values in (centred, centred * centred))
-    floor = 1e-8 + 1e-4 * square.mean(dim=(2, 3), keepdim=True)
+    floor = 1e-20 + 1e-4 * square.mean(dim=(2, 3), keepdim=True)
     return (centred - mean) * torch.rsqrt((square - mean * mean).clamp_min(0.0) + floor)
 
 
