@@ -19,8 +19,8 @@ SAME_CELL = 0.5
 """Cells of two tables nearer than this share of the cell's edge are the same one."""
 FEWEST_PAIRS = 3
 """Pairs below which nothing is said about agreement."""
-BINS = 61
-"""Bins of each histogram; odd, so that zero is the middle of one."""
+FEWEST_BINS, MOST_BINS = 21, 81
+"""Bins of each histogram, more for more pairs; odd, so that zero is the middle of one."""
 BESIDE_CELLS = 1.5
 """An anomaly this near to a cluster of unfamiliar cells is part of it: the diagonal neighbour still is."""
 USUAL = 0.98
@@ -126,7 +126,8 @@ def _ratio(part: float, whole: float) -> float:
 def _edges(vectors_px: Float[np.ndarray, "row 2"]) -> Float[np.ndarray, " edge"]:
     """Return edges symmetric about zero that hold all but one vector in two hundred."""
     reach = 1.1 * float(np.percentile(np.abs(vectors_px).max(axis=1), 99.5)) if len(vectors_px) else 1.0
-    return np.linspace(-1.0, 1.0, BINS + 1) * (reach if reach > 0 else 1.0)
+    bins = int(np.clip(1.2 * np.sqrt(len(vectors_px)), FEWEST_BINS, MOST_BINS)) | 1
+    return np.linspace(-1.0, 1.0, bins + 1) * (reach if reach > 0 else 1.0)
 
 
 def _counts(
