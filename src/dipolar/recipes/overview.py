@@ -17,7 +17,7 @@ def findings_headline(measurement: Measurement) -> list[str]:
     """Return what follows from columns and cells, one line each."""
     found, cells = measurement.findings, measurement.cells
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
-    lines = []
+    lines = _network_lines(measurement, scale, unit)
     if found.polarization is not None:
         good = ~has(cells.flags, DOUBTFUL_CELL) & np.isfinite(cells.displacement_px).all(axis=1)
         size = np.hypot(*found.polarization.vectors_uc_per_cm2[good].T)
@@ -40,6 +40,21 @@ def findings_headline(measurement: Measurement) -> list[str]:
         lines.append(f"order: {told}")
     if found.maps is not None:
         lines += _maps_lines(found.maps, scale, unit, what="" if found.polarization else " (displacement)")
+    return lines
+
+
+def _network_lines(measurement: Measurement, scale: float, unit: str) -> list[str]:
+    found = measurement.findings
+    if found.prediction is None:
+        return []
+    strange, every = np.count_nonzero(found.prediction.flagged), len(found.prediction.flagged)
+    known = np.isfinite(found.prediction.cell_unfamiliar).any()
+    told = f"{strange} of {every} cells unlike its training images" if known else "it cannot tell what is unlike it"
+    lines = [f"told by the network {found.prediction.model}: {told}"]
+    if found.comparison is not None:
+        dy, dx = (scale * part.rmse_px for part in (found.comparison.dy, found.comparison.dx))
+        count = np.count_nonzero(found.comparison.counted)
+        lines.append(f"RMS difference from the fit: dy {dy:.2f}, dx {dx:.2f} {unit}, of {count} cells")
     return lines
 
 
@@ -89,4 +104,10 @@ def findings_overview(measurement: Measurement) -> dict[str, Any]:
         ]
         told["vortices"] = len(found.maps.defects.winding)
         told["anomalies"] = len(found.maps.anomalies.cell)
+    if found.prediction is not None:
+        said = found.prediction
+        told["prediction"] = {name: getattr(said, name) for name in ("model", "sha256", "scale", "against_fit")}
+        told["prediction"]["unfamiliar_cells"] = int(np.count_nonzero(said.flagged))
+    if found.places is not None:
+        told["places"] = len(found.places.reason)
     return told

@@ -23,6 +23,7 @@ from dipolar.io.finding_tables import (
     walls_table,
 )
 from dipolar.io.folder import check_target
+from dipolar.io.places_table import places_table
 from dipolar.io.tables import Table, write_table
 from dipolar.recipes.overview import findings_headline, findings_overview
 from dipolar.report import render_figures, write_figures, write_report
@@ -85,7 +86,7 @@ def write_result(
     Parameters
     ----------
     measurement
-        What `dipolar.measure_image` returned.
+        What `dipolar.measure_image` or `dipolar.predict_image` returned.
     out
         The folder; an earlier result there is replaced at the very end.
     formats
@@ -137,6 +138,8 @@ def _tables(measurement: Measurement) -> dict[str, Table]:
         tables["layers.csv"] = layers_table(found.layers, pixel_size_pm=pixel_size_pm)
     if found.sites is not None:
         tables["sites.csv"] = sites_table(found.sites.columns)
+    if found.places is not None:
+        tables["places.csv"] = places_table(found.places)
     return tables
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from dipolar.core.measurement import Measurement
 
 Citation = dict[str, str]
@@ -58,6 +60,71 @@ METHODS: tuple[Citation, ...] = (
         "pages": "104--116",
         "doi": "10.1016/j.ultramic.2016.08.018",
     },
+)
+"""Of fitted columns."""
+
+NETWORKS: tuple[Citation, ...] = (
+    {
+        "key": "ziatdinov2017",
+        "kind": "article",
+        "for": "columns by species from a fully convolutional network",
+        "author": "Ziatdinov, Maxim and Dyck, Ondrej and Maksov, Artem and others",
+        "title": "Deep Learning of Atomically Resolved Scanning Transmission Electron Microscopy Images: Chemical "
+        "Identification and Tracking Local Transformations",
+        "journal": "ACS Nano",
+        "year": "2017",
+        "volume": "11",
+        "pages": "12742--12752",
+        "doi": "10.1021/acsnano.7b07504",
+    },
+    {
+        "key": "nelson2021",
+        "kind": "article",
+        "for": "displacement from a network that sees a window of the image",
+        "author": "Nelson, Christopher T. and Ghosh, Ayana and Oxley, Mark and Zhang, Xiaohang and Ziatdinov, Maxim "
+        "and Takeuchi, Ichiro and Kalinin, Sergei V.",
+        "title": "Deep learning ferroelectric polarization distributions from STEM data via with and without atom "
+        "finding",
+        "journal": "npj Computational Materials",
+        "year": "2021",
+        "volume": "7",
+        "pages": "149",
+        "doi": "10.1038/s41524-021-00613-6",
+    },
+    {
+        "key": "cohen2016",
+        "kind": "article",
+        "for": "networks that turn with the image",
+        "author": "Cohen, Taco S. and Welling, Max",
+        "title": "Group Equivariant Convolutional Networks",
+        "journal": "arXiv:1602.07576",
+        "year": "2016",
+        "doi": "10.48550/arXiv.1602.07576",
+    },
+    {
+        "key": "lakshminarayanan2017",
+        "kind": "article",
+        "for": "sigma of an ensemble of networks",
+        "author": "Lakshminarayanan, Balaji and Pritzel, Alexander and Blundell, Charles",
+        "title": "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+        "journal": "arXiv:1612.01474",
+        "year": "2017",
+        "doi": "10.48550/arXiv.1612.01474",
+    },
+    {
+        "key": "lee2018",
+        "kind": "article",
+        "for": "what is unlike the training images",
+        "author": "Lee, Kimin and Lee, Kibok and Lee, Honglak and Shin, Jinwoo",
+        "title": "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks",
+        "journal": "arXiv:1807.03888",
+        "year": "2018",
+        "doi": "10.48550/arXiv.1807.03888",
+    },
+)
+"""Of predictions."""
+
+LOOKS: tuple[Citation, ...] = (
     {
         "key": "kovesi2015",
         "kind": "article",
@@ -105,6 +172,16 @@ LIBRARIES: dict[str, Citation] = {
         "year": "2015",
         "doi": "10.1145/2833157.2833162",
     },
+    "torch": {
+        "key": "paszke2019",
+        "kind": "article",
+        "for": "PyTorch",
+        "author": "Paszke, Adam and others",
+        "title": "PyTorch: An Imperative Style, High-Performance Deep Learning Library",
+        "journal": "arXiv:1912.01703",
+        "year": "2019",
+        "doi": "10.48550/arXiv.1912.01703",
+    },
     "matplotlib": {
         "key": "hunter2007",
         "kind": "article",
@@ -143,7 +220,14 @@ def citations(measurement: Measurement) -> list[Citation]:
         "title": "dipolar: maps of polar displacement from atomically resolved STEM",
         **({"version": version} if version else {}),
     }
-    return [itself, *METHODS, *(entry for name, entry in LIBRARIES.items() if name in used)]
+    found = measurement.findings
+    fitted = found.fitted is not None or bool(np.isfinite(measurement.columns.widths_px).any())
+    methods = [
+        *(METHODS if fitted or found.prediction is None else ()),
+        *(NETWORKS if found.prediction is not None else ()),
+        *LOOKS,
+    ]
+    return [itself, *methods, *(entry for name, entry in LIBRARIES.items() if name in used)]
 
 
 def bibtex(entries: Iterable[Citation]) -> str:

@@ -13,11 +13,13 @@ from dipolar.core.measurement import Measurement
 from . import style
 from .anomalies import anomalies_figure
 from .antipolar import order_figure
+from .dense import dense_figure
 from .displacement import displacement_map
 from .domains import domains_figure
 from .gain import gain_figure
 from .histogram import displacement_histogram
 from .layers import tetragonality_figure
+from .network import beside_the_fit
 from .overlay import columns_figure
 from .panels import lattice_sheet
 from .points import octahedra_figure, planes_figure
@@ -34,6 +36,12 @@ FIGURES: Mapping[str, Callable[[Measurement], Figure | None]] = {
     ),
     "sigma": sigma_figure,
     "histogram": displacement_histogram,
+    "prediction": lambda m: (
+        None
+        if m.findings.prediction is None
+        else dense_figure(m.image, m.findings.prediction, pixel_size_pm=m.calibration.pixel_size_pm)
+    ),
+    "comparison": beside_the_fit,
     "domains": lambda m: None if m.findings.maps is None else domains_figure(m, m.findings.maps),
     "walls": lambda m: (
         None if m.findings.maps is None or not m.findings.maps.walls else walls_figure(m, m.findings.maps)

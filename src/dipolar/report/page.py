@@ -56,6 +56,7 @@ def report_html(measurement: Measurement, *, rendered: Rendered | None = None) -
     return environment.get_template("report.html.j2").render(
         name=measurement.image.name or "unnamed image",
         record=measurement.record,
+        how="measured" if measurement.findings.prediction is None else "predicted",
         calibrated=measurement.calibration.pixel_size_pm is not None,
         notices=notices(measurement),
         figures=[

@@ -26,21 +26,23 @@ class Repeat:
 
 
 def repeat_lines(measurement: Measurement) -> Repeat:
-    """Return the lines that measure the same image with the same settings.
+    """Return the lines that measure, or predict, the same image with the same settings.
 
     Every setting of the record that is not None is an option of ``dipolar image measure`` and a keyword of
-    ``dipolar.measure_image``. Defaults are spelled out too, as they may change from version to version.
+    ``dipolar.measure_image``, or of their sisters. Defaults are spelled out too, as they may change from version to
+    version.
     """
+    verb = "measure" if measurement.findings.prediction is None else "predict"
     settings = {key: value for key, value in measurement.record.settings.items() if value is not None}
     name = next(iter(measurement.record.inputs), measurement.image.name or "IMAGE")
-    words = ["dipolar", "image", "measure", shlex.quote(name)]
+    words = ["dipolar", "image", verb, shlex.quote(name)]
     for key, value in settings.items():
         if not isinstance(value, Mapping):
             words += _option(key, value)
     toml = toml_text({key: value for key, value in settings.items() if isinstance(value, Mapping)})
     words += ["--settings", "run.toml"] if toml else []
     keywords = "".join(f"\n    {key}={_literal(value)}," for key, value in settings.items())
-    python = f"import dipolar\n\nresult = dipolar.measure_image(\n    {_literal(name)},{keywords}\n)"
+    python = f"import dipolar\n\nresult = dipolar.{verb}_image(\n    {_literal(name)},{keywords}\n)"
     return Repeat(command=" ".join(words), python=python, toml=toml)
 
 

@@ -152,9 +152,11 @@ def _gain(measurement: Measurement) -> Iterator[Row]:
 
 def _findings(measurement: Measurement) -> Iterator[Row]:
     """Yield the rows of everything that follows from columns and cells; each room of the report writes its own."""
-    from . import antipolar, domains, layers, points, polarization, reference, scan  # they import Row from here
+    # they import Row from here
+    from . import antipolar, domains, layers, network, points, polarization, reference, scan
 
     found = measurement.findings
+    yield from network.network_rows(measurement)
     if found.polarization is not None:
         yield from polarization.polarization_rows(measurement, found.polarization)
     if found.proposal is not None:
