@@ -46,6 +46,7 @@ def find_all(
     shape: ScanCalibration | None = None,
     edits: EditsRecord | None = None,
     sites: Sites | None = None,
+    fitted: bool = True,
 ) -> Findings:
     """Return everything that follows from a table of columns and cells.
 
@@ -67,6 +68,9 @@ def find_all(
         Times a step.
     scan, shape, edits, sites
         What was done before, to be kept with the rest.
+    fitted
+        Whether columns stand where a fit put them. Where a network put them, errors of their places repeat with its
+        grid, and would be told as waves of a sublattice: no order is looked for.
     """
     if not len(cells.flags):
         return Findings(scan=scan, shape=shape, edits=edits, sites=sites)
@@ -75,8 +79,8 @@ def find_all(
         proposal = propose_reference(raw, columns) if reference is None else None
         quiet = region if region is not None or proposal is None else proposal.region_px
         mistilt = None if settings.mistilt == "off" else mistilt_suspicion(raw, columns, region=quiet)
-        order = antipolar_order(cells, columns, offset_removed=reference is not None)
-        wave = None if order.modulation is None else wave_map(cells, columns, order.modulation)
+        order = antipolar_order(cells, columns, offset_removed=reference is not None) if fitted else None
+        wave = None if order is None or order.modulation is None else wave_map(cells, columns, order.modulation)
         ratio = tetragonality(cells, columns, region=region)
         layers = tetragonality_profile(cells, columns, ratio, scan=shape)
         planes = atomic_planes(columns, pixel_size_pm=cells.pixel_size_pm, region=region, scan=shape)

@@ -112,6 +112,8 @@ class Found:
     """What became of corrections by hand."""
     sites: Sites | None = None
     """Columns on other sites."""
+    fitted: bool = True
+    """Whether columns stand where a fit put them; otherwise where a network did."""
 
 
 def conclude(
@@ -146,7 +148,7 @@ def conclude(
         fields = strain(cells, region=settings.region_px)
     findings = find_all(
         settings, columns, cells, raw, reference=reference, material=found.material, shape_px=image.data.shape,
-        step=clock, scan=found.scan, shape=shape, edits=found.edits, sites=found.sites,
+        step=clock, scan=found.scan, shape=shape, edits=found.edits, sites=found.sites, fitted=found.fitted,
     )  # fmt: skip
     checked = None
     if settings.gain_check and len(cells.flags) and found.sites is None:

@@ -132,7 +132,7 @@ def network_notes(networks: Networks, view: View, prediction: Prediction, *, ref
         Whether the columns were fitted.
     """
     model, seen = networks.regressor, view.seen
-    fitted = ", and fitted" if refined else "; their widths and the noise of the image are not known"
+    fitted = ", and fitted" if refined else "; their widths and the noise are not known, and no order is looked for"
     yield (
         f"Displacements were told by a network ({model.name}), not measured by fitting. The columns were found by "
         f"another one ({networks.finder.name}){fitted}."

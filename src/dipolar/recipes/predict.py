@@ -95,7 +95,7 @@ def predict_image(
 
     found = Found(
         image=opened, inputs={**inputs, **plan.inputs, **networks.sums}, columns=columns, cells=cells,
-        material=plan.material,
+        material=plan.material, fitted=settings.refine,
     )  # fmt: skip
     measurement = conclude(found, settings.measuring, clock, check=check)
     fitted, comparison = None, None

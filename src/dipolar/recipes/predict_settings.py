@@ -27,7 +27,9 @@ class PredictSettings(Settings):
         None, description="Network that finds columns: NAME.safetensors. Not given: the one that dipolar brings along."
     )
     refine: bool = Field(
-        False, description="Fit the columns that the network found. The displacement stays that of the network."
+        False,
+        description="Fit the columns that the network found: for their widths, the noise, tilt and order. The "
+        "displacement stays that of the network.",
     )
     compare: bool = Field(
         False, description="Measure the image by fitting columns as well, and report how far both agree."
