@@ -1,9 +1,11 @@
 from .core.domains import Domains
+from .core.learning import Patches, Prediction
 from .core.measurement import Measurement
 from .core.nouns import Cells, Columns, Field, Image
 from .io import load, open_image, save
 from .recipes.align import align_images
 from .recipes.measure import measure_image
+from .recipes.predict import predict_image
 from .recipes.results import report
 from .recipes.simulate import simulate_image
 
@@ -16,10 +18,13 @@ __all__ = [
     "Field",
     "Image",
     "Measurement",
+    "Patches",
+    "Prediction",
     "align_images",
     "load",
     "measure_image",
     "open_image",
+    "predict_image",
     "report",
     "save",
     "simulate_image",

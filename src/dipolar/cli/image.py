@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
 from dipolar.cli import show
-from dipolar.recipes.settings import AlignSettings, MeasureSettings, change, read_toml, to_toml
+from dipolar.recipes.predict_settings import PredictSettings
+from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, change, read_toml, to_toml
 
 if TYPE_CHECKING:
     from dipolar.core.measurement import Measurement
@@ -42,9 +43,7 @@ def measure(
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    chosen = MeasureSettings() if settings is None else read_toml(settings, MeasureSettings)
-    if options is not None:
-        chosen = change(chosen, {name: getattr(options, name) for name in options.model_fields_set})
+    chosen = _chosen(MeasureSettings(), settings, options)
     if show_settings:
         (show.note if json else show.line)(to_toml(chosen).rstrip())
 
@@ -56,6 +55,57 @@ def measure(
         measurement = measure_image(image, settings=chosen, progress=progress)
         write_result(measurement, folder, formats=chosen.figure_formats, progress=progress)
     report(measurement, folder, json=json)
+
+
+@app.command
+def predict(
+    image: Path,
+    /,
+    *,
+    out: Path | None = None,
+    settings: Path | None = None,
+    options: Annotated[PredictSettings | None, Parameter(name="*")] = None,
+    show_settings: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Let networks find the columns and tell the displacement, with one standard error and a score of familiarity.
+
+    Parameters
+    ----------
+    image
+        A file, as for `dipolar image measure`.
+    out
+        Folder for the result, written whole or not at all. Default: NAME.predicted.dipolar in the current folder.
+    settings
+        TOML file with any of the settings below; options on the command line win over it.
+    show_settings
+        Print the complete settings, as TOML, before the run.
+    json
+        Print one JSON object on standard output, and everything else on standard error.
+    """
+    chosen = _chosen(PredictSettings(), settings, options)
+    if show_settings:
+        (show.note if json else show.line)(to_toml(chosen).rstrip())
+
+    from dipolar.recipes.predict import predict_image
+    from dipolar.recipes.results import check_out, write_result
+
+    folder = check_out(out or Path(f"{image.stem}.predicted.dipolar"), source=image)
+    with show.progress_bars() as progress:
+        measurement = predict_image(image, settings=chosen, progress=progress)
+        write_result(measurement, folder, formats=chosen.figure_formats, progress=progress)
+    report(measurement, folder, json=json)
+
+
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
+def _chosen(default: Chosen, file: Path | None, options: Chosen | None) -> Chosen:
+    """Return settings from a file, and from options, which win."""
+    chosen = default if file is None else read_toml(file, type(default))
+    if options is None:
+        return chosen
+    return change(chosen, {name: getattr(options, name) for name in options.model_fields_set})
 
 
 def report(measurement: Measurement, folder: Path, *, json: bool, extra: dict[str, Any] | None = None) -> None:

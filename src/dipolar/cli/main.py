@@ -65,7 +65,7 @@ def _commands(arguments: Sequence[str]) -> list[str]:
     """Return the leading words that name a command, for a hint at the right help page."""
     words: list[str] = []
     for word in arguments:
-        if word not in ("demo", "image", "measure", "simulate", "verify"):
+        if word not in ("align", "demo", "image", "measure", "predict", "simulate", "verify"):
             break
         words.append(word)
     return words

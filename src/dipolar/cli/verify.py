@@ -1,4 +1,4 @@
-"""``dipolar verify``: is this result what was written?"""
+"""``dipolar verify``: is this result, or this model, what was written?"""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from dipolar.cli import show
 
 
 def verify(path: Path, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Check every checksum of a result file or a result folder.
+    """Check every checksum of a result file, a result folder or a model.
 
     Parameters
     ----------
     path
-        A result.h5, or the folder that holds one.
+        A result.h5, or the folder that holds one; or a model, NAME.safetensors or NAME.json.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    from dipolar.io import verify as check
+    if path.suffix in (".safetensors", ".json"):
+        from dipolar.learn.model_file import verify_model
 
-    check(path)
+        verify_model(path)
+    else:
+        from dipolar.io import verify as check
+
+        check(path)
     if json:
         show.as_json({"status": "done", "path": str(path.resolve())})
     else:
