@@ -1,0 +1,74 @@
+"""One pass, tile by tile, says what one pass over everything says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dipolar.learn.dense import TILE, dense
+from dipolar.learn.networks import Finder, Regressor, build, plain
+from dipolar.learn.predictor import FINDER_REACH, at_points
+
+REGRESSORS = {window_px: {"window_px": window_px, "fine": 2, "middle": 3, "coarse": 4} for window_px in (20, 40, 80)}
+CASES = [
+    ("finder", {"fine": 2, "coarse": 3}, Finder.stride, FINDER_REACH),
+    *[("regressor", REGRESSORS[w], Regressor.stride, w // 2 + Regressor.stride) for w in REGRESSORS],
+]
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("kind", "options", "stride", "reach"), CASES)
+@pytest.mark.parametrize(("shape", "tile"), [((168, 248), 64), ((96, 200), 96), ((64, 64), 448), ((8, 264), 40)])
+def test_tiles_make_one_pass(kind, options, stride, reach, shape, tile):
+    network = plain(build(kind, options, seed=1))
+    pixels = noise(1, 1, *shape)
+    with torch.inference_mode():
+        wanted = network(pixels)[0].numpy()
+    found = dense(network, pixels, stride=stride, reach=reach, tile=tile)
+    assert found.shape == (len(network.outputs), shape[0] // stride, shape[1] // stride)
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_a_rim_that_is_too_narrow_would_be_noticed():
+    network = plain(build("regressor", REGRESSORS[80], seed=1))
+    pixels = noise(1, 1, 168, 168)
+    with torch.inference_mode():
+        wanted = network(pixels)[0].numpy()
+    found = dense(network, pixels, stride=4, reach=8, tile=64)
+    assert np.abs(found - wanted).max() > 1e-4
+
+
+def test_something_else_can_be_run_and_progress_is_told():
+    told = []
+    network = plain(build("finder", {"fine": 2, "coarse": 3}, seed=1))
+    found = dense(
+        network,
+        noise(1, 1, 64, 128),
+        stride=2,
+        reach=40,
+        run=network.features,
+        tile=64,
+        progress=lambda step, fraction: told.append((step, fraction)),
+        step="looking",
+    )
+    assert found.shape == (8, 32, 64)
+    assert told == [("looking", 0.5), ("looking", 1.0)]
+
+
+def test_the_default_tile_is_one_that_strides_divide():
+    assert TILE % 8 == 0
+
+
+def test_values_between_grid_points_are_those_of_a_plane():
+    y, x = np.indices((12, 16)) * 4 + 1.5
+    maps = np.stack([0.3 * y - 0.2 * x, np.ones_like(y)], axis=-1).astype(np.float32)
+    points = np.random.default_rng(0).uniform([2.0, 2.0], [44.0, 60.0], size=(50, 2))
+    found = at_points(maps, points)
+    np.testing.assert_allclose(found, np.stack([points @ [0.3, -0.2], np.ones(50)], axis=1), atol=1e-5)
+    np.testing.assert_allclose(at_points(maps[..., 0], points), found[:, 0])
+    assert at_points(maps, np.array([[-50.0, 1.5]]))[0, 0] == pytest.approx(0.3 * 1.5 - 0.2 * 1.5)  # the rim goes on
+    assert at_points(maps, np.zeros((0, 2))).shape == (0, 2)
