@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             help_on_error=False,
         )
     except CycloptsError as error:
-        show.note(f"dipolar: {_usage(error)}\n  do:   dipolar {' '.join(_commands(arguments))} --help")
+        show.note(f"dipolar: {_usage(error)}\n  do:   {' '.join(('dipolar', *_commands(arguments), '--help'))}")
         return WRONG_USAGE
     except DipolarError as error:
         show.note(f"{type(error).__name__}: {error}")
@@ -64,8 +64,10 @@ def _usage(error: CycloptsError) -> str:
 def _commands(arguments: Sequence[str]) -> list[str]:
     """Return the leading words that name a command, for a hint at the right help page."""
     words: list[str] = []
+    here = app
     for word in arguments:
-        if word not in ("align", "demo", "image", "measure", "predict", "simulate", "verify"):
+        if word.startswith("-") or word not in here:
             break
         words.append(word)
+        here = here[word]
     return words
