@@ -125,7 +125,8 @@ def _between(
     nothing = np.full((len(points_px), values.shape[1]), np.nan)
     if len(rows) < 4:
         return nothing, nothing.copy()
-    edge_px = float(np.median(np.linalg.norm(cells.a_px[rows], axis=1)))
+    a, b = cells.a_px[rows], cells.b_px[rows]
+    edge_px = float(np.sqrt(np.median(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))))
     distance, near = cKDTree(cells.positions_px[rows]).query(points_px, k=4)
     weight = 1.0 / np.maximum(distance / edge_px, 1e-3) ** 4
     weight /= weight.sum(axis=1, keepdims=True)
