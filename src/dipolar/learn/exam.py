@@ -22,6 +22,8 @@ from dipolar.learn.targets import cell_targets, sliding_targets
 class Answers:
     """What a model says of cells, beside what is true of them; lengths in network px."""
 
+    positions_px: Float[np.ndarray, "cell 2"]
+    """Where it was asked, (y, x) in image px."""
     values: Float[np.ndarray, "cell target"]
     """Predicted, in the order of the card's targets."""
     truth: Float[np.ndarray, "cell target"]
@@ -56,7 +58,7 @@ def examine(
     """Return what a model says of some cells of an image, beside what is known of them.
 
     A model of centred windows is held against each cell's own values, one of sliding windows against what it was
-    trained for, the mean over the nearest four.
+    trained for, the mean over the nearest four, where the corners of four cells meet.
 
     Parameters
     ----------
@@ -73,13 +75,15 @@ def examine(
     """
     said = predict(model, seen, progress=progress)
     points_px = cells.positions_px[rows]
-    if model.card.windows == "sliding":
+    if model.card.windows == "sliding":  # where four cells meet; around a cell's centre three of the four are any three
+        points_px = points_px + 0.5 * (cells.a_px[rows] + cells.b_px[rows])
         truth, sigma = sliding_targets(points_px, cells, scale=seen.scale)
     else:
         truth, sigma = (part[rows] for part in cell_targets(cells, scale=seen.scale))
     known = np.isfinite(truth[:, :2]).all(axis=1)
     points = seen.to_network(points_px[known])
     return Answers(
+        positions_px=points_px[known],
         values=at_points(said.values, points),
         truth=truth[known][:, : said.values.shape[2]],
         truth_sigma=np.nan_to_num(sigma[known][:, :2]),
@@ -96,6 +100,7 @@ def together(parts: Sequence[Answers]) -> Answers:
     if not parts:
         raise DataError("a model is judged on at least one image.", got="none")
     return Answers(
+        positions_px=np.concatenate([part.positions_px for part in parts]),
         values=np.concatenate([part.values for part in parts]),
         truth=np.concatenate([part.truth for part in parts]),
         truth_sigma=np.concatenate([part.truth_sigma for part in parts]),

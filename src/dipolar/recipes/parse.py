@@ -105,6 +105,23 @@ def _angles(text: str | None) -> str | None:
     return None if text is None else ",".join(f"{angle:g}" for angle in parse_angles(text))
 
 
+def parse_numbers(text: str) -> tuple[float, ...]:
+    """Return numbers from ``"0.1,0.2"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form, or a number is negative or comes twice.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("numbers are written with commas between: 10,20,40") from None
+    if not all(0.0 <= number < float("inf") for number in numbers) or len(set(numbers)) < len(numbers):
+        raise ValueError("numbers must not be negative, and each comes once")
+    return numbers
+
+
 def parse_zone_axis(text: str) -> tuple[int, int, int]:
     """Return the indices of a zone axis from ``"1,1,0"``.
 

@@ -1,13 +1,11 @@
-"""The models that come with dipolar, made from nothing but simulation: ``python -m dipolar.recipes.shipped``.
+"""The models that come with dipolar, made from nothing but simulation.
 
 Films drawn at random teach a finder of columns and an ensemble of regressors; others of the same kind, which they never
-see, make their sigma honest and tell what is usual. `make models` runs it; the cards hold all that it takes to repeat.
+see, make their sigma honest and tell what is usual. `make models` runs it (`benchmarks/train_shipped.py`); the cards hold all that it takes to repeat.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,32 +172,3 @@ def told(step: str, items: Iterator[Item], count: int, progress: Progress) -> It
     for number, item in enumerate(items):
         progress(step, (number + 1) / count)
         yield item
-
-
-def main() -> None:
-    """Train and write the models; a training that was interrupted goes on where it stopped."""
-    from dipolar.cli.show import progress_bars
-    from dipolar.learn.store import write_model
-
-    parser = argparse.ArgumentParser(description="Train the models that come with dipolar.")
-    parser.add_argument("--only", choices=("finder", "regressor"))
-    parser.add_argument("--films", type=int, default=400, help="training images")
-    parser.add_argument("--steps", type=int, default=12000, help="batches per network")
-    parser.add_argument("--members", type=int, default=3, help="regressors in the ensemble")
-    parser.add_argument("--work", type=Path, default=Path("models"), help="folder of checkpoints and metrics")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "learn" / "shipped")
-    chosen = parser.parse_args()
-    with progress_bars() as progress:
-        for kind in ("finder", "regressor") if chosen.only is None else (chosen.only,):
-            work = chosen.work / kind
-            options = {"count": chosen.films, "steps": chosen.steps, "progress": progress}
-            if kind == "finder":
-                model = train_finder(work, **options)
-            else:
-                model = train_regressor(work, members=chosen.members, **options)
-            write_model(model, chosen.out / f"{kind}.safetensors")
-            sys.stdout.write(f"{kind}: {model.card.metrics}\n")
-
-
-if __name__ == "__main__":
-    main()

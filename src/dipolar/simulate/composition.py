@@ -31,13 +31,16 @@ HIGHEST = 0.25
 
 UNEVENNESS, UNEVEN_CELLS = 0.1, 5.0
 """Relative standard deviation of the local composition, and over how many cells it changes."""
+DOMAIN_CELLS = 6.0
+"""Width of rhombohedral domains."""
 TWIN_CELLS = 9.0
 """Size of regions of one orientation beyond the boundary."""
 TWINS = ((0.5, 0.0), 0.0), ((0.0, 0.5), 90.0), ((0.0, 0.0), 0.0), ((0.25, 0.25), 45.0)
 """Wavevector per cell and direction of the displacement where c points down, to the right, along the beam (in which
 case nothing is seen, as A is displaced both ways in every column), and in regions like PbZrO3."""
 RESIDUAL_PM = 2.0
-"""Standard deviation of the net displacement that remains beyond the boundary, a smooth field."""
+"""Standard deviation of the displacement by strain and disorder, a smooth field: no film is the same everywhere, and
+beyond the boundary it is the net displacement that remains."""
 
 
 def composition_film(
@@ -45,7 +48,7 @@ def composition_film(
 ) -> Simulated:
     """Return a film of Bi(1-x)Sm(x)FeO3 along [100] pseudocubic, with the truth.
 
-    Rhombohedral films have two to four domains with 180°, 109° or 71° walls, Fe displaced along ⟨110⟩ and cells
+    Rhombohedral films have domains some six cells wide, 180°, 109° or 71° walls, Fe displaced along ⟨110⟩ and cells
     sheared towards it. The local composition varies by a tenth over a few cells; where it passes the boundary, near
     x = 0.14, Fe goes back to the middle and A columns move in antipolar order: every other {001} plane the other way,
     in twins with their c axis down, to the right or along the beam (nothing seen), and near the boundary in quadruple
@@ -131,12 +134,15 @@ def _substituted(columns: Columns, settings: FilmSettings, x: float, rng: np.ran
     local = np.maximum(
         x * (1.0 + UNEVENNESS * smooth_field(cells, length=UNEVEN_CELLS, rng=rng, components=1)[:, 0]), 0.0
     )
-    domains, orthorhombic = _domains(rng), model.orthorhombic_share(local)
+    domains, orthorhombic = (
+        _domains(edge_pm / settings.layers[0].material.in_plane_pm, rng),
+        model.orthorhombic_share(local),
+    )
     b = columns.sublattice == B
 
     shift = _sheared(domains, points_pm, size=model.shear(x), edge_pm=edge_pm)
     polar = model.polar_pm(local)[:, None] * displacement_directions(domains, points_pm, edge_pm=edge_pm)
-    residual = RESIDUAL_PM * orthorhombic[:, None] * smooth_field(cells, length=UNEVEN_CELLS, rng=rng)
+    residual = RESIDUAL_PM * smooth_field(cells, length=UNEVEN_CELLS, rng=rng)
     antipolar = model.ANTIPOLAR_PM * orthorhombic[:, None] * _twins(cells, x, rng)
     shift += np.where(b[:, None], polar + residual, antipolar)
     shift += model.scatter_pm(x) * rng.standard_normal(shift.shape)
@@ -169,9 +175,9 @@ def _shaped(columns: Columns, settings: FilmSettings) -> Columns:
     )
 
 
-def _domains(rng: np.random.Generator) -> Domains:
-    """Return two to four domains along ⟨110⟩ with walls of one kind."""
-    walls = int(rng.integers(1, 4))
+def _domains(edge_cells: float, rng: np.random.Generator) -> Domains:
+    """Return domains along ⟨110⟩ with walls of one kind, so many that any third of a large film holds several."""
+    walls = max(int(edge_cells / DOMAIN_CELLS) + int(rng.integers(-1, 2)), 1)
     kind: list[str] = ["180", "109", "71"]
     pair = wall(
         kind[rng.integers(3)],  # type: ignore[arg-type]
