@@ -1,7 +1,8 @@
 """The models that come with dipolar, made from nothing but simulation.
 
 Films drawn at random teach a finder of columns and an ensemble of regressors; others of the same kind, which they never
-see, make their sigma honest and tell what is usual. `make models` runs it (`benchmarks/train_shipped.py`); the cards hold all that it takes to repeat.
+see, make their sigma honest and tell what is usual. `make models` runs it (`benchmarks/train_shipped.py`); the cards
+hold all that it takes to repeat.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OTHER_SIZES, SIZES = 0.25, (8.0, 60.0)
 """Share of films at a magnification that must be resampled, and the edges of their cells in px."""
 ORDERLY = 0.6
 """Share of films whose cells are displaced smoothly, without scatter from cell to cell."""
-FINDER = {"fine": 4, "coarse": 8, "dilations": (1, 2, 4)}
+FINDER = {"fine": 4, "coarse": 10, "dilations": (1, 2, 4)}
 REGRESSOR = {"window_px": 80, "fine": 8, "middle": 12, "coarse": 16, "cell_parameters": True}
 Item = TypeVar("Item")
 FINDER_SEED, REGRESSOR_SEED, EXAM_SEED = 41, 42, 43
