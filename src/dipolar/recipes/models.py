@@ -16,11 +16,11 @@ SHIPPED = Path(__file__).parents[1] / "learn" / "shipped"
 Kind = Literal["finder", "regressor"]
 DOES = {
     "finder": "finds columns",
-    "regressor": "tells displacement",
-    "published": "tells displacement (the published network)",
+    "regressor": "tells displacement with its sigma, at every point of an image",
+    "published": "tells displacement without a sigma, window by window",
 }
-WANTED = {"finder": ("--finder", ("finder",)), "regressor": ("--model", ("regressor", "published"))}
-"""Kind → the option that names such a model, and what its card may call it."""
+OPTION = {"finder": "--finder", "regressor": "--model"}
+"""The option that names a model of that kind."""
 
 
 def open_model(model: str | Path | Model | None, kind: Kind) -> Model:
@@ -40,15 +40,14 @@ def open_model(model: str | Path | Model | None, kind: Kind) -> Model:
     SettingsError
         If it is a model of another kind.
     """
-    option, allowed = WANTED[kind]
     opened = model if isinstance(model, Model) else read_model(_shipped(kind) if model is None else model)
-    if opened.card.kind not in allowed:
-        found = opened.card.kind
-        other = next(name for name, (_, kinds) in WANTED.items() if found in kinds)
+    found = opened.card.kind
+    if found != kind:
+        rest = f"leave {OPTION[kind]} out to use the one that dipolar brings along"
         raise SettingsError(
-            f"{option} takes a network that {DOES[kind]}.",
-            got=f"{opened.name}, a {found}: it {DOES[found]}",
-            do=f"give it as {WANTED[other][0]}, or leave {option} out to use the one that dipolar brings along",
+            f"{OPTION[kind]} takes a network that {DOES[kind]}.",
+            got=f"{opened.name}, a {found} network: it {DOES[found]}",
+            do=f"give it as {OPTION[found]}, or {rest}" if found in OPTION else rest,
         )
     return replace(opened, networks=tuple(plain(network) for network in opened.networks))
 
@@ -56,10 +55,9 @@ def open_model(model: str | Path | Model | None, kind: Kind) -> Model:
 def _shipped(kind: Kind) -> Path:
     path = SHIPPED / f"{kind}.safetensors"
     if not path.is_file():
-        option = WANTED[kind][0]
         raise FormatError(
             f"dipolar brings along a network that {DOES[kind]}.",
             got=f"none at {path}",
-            do=f"install dipolar again, or name a network of yours with {option}",
+            do=f"install dipolar again, or name a network of yours with {OPTION[kind]}",
         )
     return path
