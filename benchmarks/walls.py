@@ -136,7 +136,8 @@ def from_image(seed: int, *, size_px: int = 700, row_jitter_px: float = 0.0) -> 
         domains=film,
     )
     simulated = simulate_film(settings, rng=rng)
-    cells = replace(build_cells(locate_columns(simulated.image)), pixel_size_pm=PIXEL_SIZE_PM)
+    columns = locate_columns(simulated.image)
+    cells = replace(build_cells(columns), pixel_size_pm=PIXEL_SIZE_PM)
     angle = film.wall_angle_deg + settings.rotation_deg
     normal = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
     middle = np.full(2, (size_px - 1) / 2.0)
@@ -146,12 +147,12 @@ def from_image(seed: int, *, size_px: int = 700, row_jitter_px: float = 0.0) -> 
         place_px=middle + film.walls[0] * size_px * normal,
         turn_deg=180.0 if kind == "180" else 90.0,
     )
-    return look(cells, truth, rng)
+    return look(cells, truth, rng, columns)
 
 
-def look(cells: Cells, truth: Truth, rng: np.random.Generator) -> Found:
+def look(cells: Cells, truth: Truth, rng: np.random.Generator, columns: Columns | None = None) -> Found:
     """Return what is found in these cells."""
-    walls = find_walls(cells, find_domains(cells), rng=rng)
+    walls = find_walls(cells, find_domains(cells), rng=rng, columns=columns)
     right = [found for found in walls if abs(found.turn_deg - truth.turn_deg) < 20.0]
     length = 0.8 * EDGE_PX * min(np.ptp(cells.row), np.ptp(cells.col))
     good = right and right[0].length_px > length and np.isfinite(right[0].profile.width_px).all()

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from dipolar.maps.profile import Across, Prior, evaluate, posterior, quantiles, scatter_px2, shared_px2, steepness
+import films
+from dipolar.core.nouns import Columns
+from dipolar.maps.profile import Across, Prior, evaluate, posterior, quantiles, scatter_px2, steepness
+from dipolar.maps.shared import also_lines, independent, shared_errors, shared_px2, whitening
+from dipolar.measure import build_cells
+from dipolar.simulate import FilmSettings
 
+JITTER_PX = (0.1, 0.2)
 PRIOR = Prior(before_px=-1.0, after_px=1.1, spread_px=1.0, edge_px=20.0)
 
 
@@ -26,7 +32,7 @@ def across(*, shared: float = 0.0, seed: int = 0) -> Across:
         variance_px2=variance,
         corners_px=np.tile([-10.0, -10.0, 10.0, 10.0], (60, 1)),
         line=line,
-        shared_px2=shared,
+        shared=also_lines(independent(60), line, shared),
     )
 
 
@@ -69,11 +75,79 @@ def test_intervals_are_honest_where_lines_share_their_noise_and_too_small_where_
     for seed in range(120):
         cells = across(shared=0.03, seed=seed)
         for told in inside:
-            found = posterior(cells if told else replace(cells, shared_px2=0.0), PRIOR, reach_px=30.0, fine=25)
+            found = posterior(cells if told else replace(cells, shared=independent(60)), PRIOR, reach_px=30.0, fine=25)
             low, _, high = quantiles(found.position_px, found.density.sum(axis=0))
             inside[told] += low <= 4.0 <= high
     assert 0.55 < inside[True] / 120 < 0.81  # 68 %, three standard errors
     assert inside[False] < inside[True] - 10
+
+
+def jittery(rng: np.random.Generator | None = None) -> Columns:
+    """Return a crystal whose columns have their own errors and those of shifted rows; without a generator, none yet."""
+    truth = films.film(FilmSettings(shape_px=(360, 360), layers=(films.layer("SrTiO3"),), rotation_deg=4.0))
+    columns, count = truth.truth_columns, len(truth.truth_columns.flags)
+    own = np.where(columns.sublattice == 0, 0.05, 0.08)
+    told = replace(
+        columns,
+        row_reach_px=np.full((count, 2), 2.4),
+        noise=replace(columns.noise, row_jitter_px=JITTER_PX),
+        covariance_px2=own[:, None, None] ** 2 * np.eye(2) + np.diag(JITTER_PX) ** 2 / (2.0 * np.sqrt(np.pi) * 2.4),
+    )
+    if rng is None:
+        return told
+    off = own[:, None] * rng.normal(size=(count, 2))
+    for axis in (0, 1):
+        row = np.arange(-20, 400)
+        share = np.exp(-0.5 * ((row - told.positions_px[:, :1]) / 2.4) ** 2) / (np.sqrt(2.0 * np.pi) * 2.4)
+        off[:, axis] += share @ rng.normal(0.0, JITTER_PX[axis], len(row))
+    return replace(told, positions_px=told.positions_px + off)
+
+
+@pytest.mark.parametrize("axis", [(0.0, 1.0), (1.0, 0.0), (0.6, -0.8)])
+def test_what_cells_share_is_in_their_variance(axis):
+    columns, axis = jittery(), np.array(axis)
+    cells = build_cells(columns)
+    rows = np.arange(len(cells.flags), dtype=np.int32)
+    shared = shared_errors(cells, columns, rows, axis)
+    by_rows = np.asarray(shared.pull.multiply(shared.pull).sum(axis=1)).ravel()
+    own = 0.08**2 + 0.05**2 / 4.0
+    expected = np.einsum("i,nij,j->n", axis, cells.covariance_px2, axis)
+    np.testing.assert_allclose(by_rows + own, expected, rtol=2e-3)
+    np.testing.assert_allclose(shared.alike, (0.08**2 + 0.05**2) / own)
+    loose = shared_errors(replace(cells, center=np.full_like(cells.center, -1)), columns, rows, axis)
+    assert loose.pull is None and (loose.alike == 1.0).all()
+
+
+def test_whitened_squares_are_those_of_the_whole_covariance():
+    columns, axis = jittery(), np.array([0.6, 0.8])
+    cells = build_cells(columns)
+    shared = shared_errors(cells, columns, np.arange(len(cells.flags), dtype=np.int32), axis)
+    variance = np.einsum("i,nij,j->n", axis, cells.covariance_px2, axis)
+    pull = shared.pull.toarray()
+    by_rows = np.sum(pull**2, axis=1)
+    whole = np.diag(shared.alike * (variance - by_rows)) + pull @ pull.T
+    values = np.random.default_rng(0).normal(size=(3, len(variance)))
+    white = whitening(variance, shared)(values)
+    np.testing.assert_allclose(white @ white.T, values @ np.linalg.inv(whole) @ values.T, rtol=1e-8)
+
+
+def test_sigma_of_what_is_slower_than_a_cell_is_that_of_repeated_films():
+    rng, axis = np.random.default_rng(3), np.array([0.0, 1.0])
+    true = jittery()
+    cells = build_cells(true)
+    rows = np.arange(len(cells.flags), dtype=np.int32)
+    variance = np.einsum("i,nij,j->n", axis, cells.covariance_px2, axis)
+    white = whitening(variance, shared_errors(cells, true, rows, axis))
+    # the mean, and steps from the left to the right and from top to bottom
+    middle = cells.positions_px - cells.positions_px.mean(axis=0)
+    design = white(np.stack([np.ones(len(rows)), np.tanh(middle[:, 1] / 20.0), np.tanh(middle[:, 0] / 20.0)]))
+    solve = np.linalg.inv(design @ design.T)
+    z = []
+    for _ in range(150):
+        again = build_cells(jittery(rng))
+        (value,) = white((again.displacement_px @ axis)[None])
+        z.append(solve @ design @ value / np.sqrt(np.diag(solve)))
+    np.testing.assert_allclose(np.std(z, axis=0), 1.0, atol=0.16)
 
 
 def test_variance_beyond_sigma_and_in_common_is_found():

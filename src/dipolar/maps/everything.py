@@ -66,7 +66,7 @@ def make_maps(
     domains = find_domains(cells, directions=directions)
     return Maps(
         domains=domains,
-        walls=find_walls(cells, domains, rng=rng, fit=fit, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
+        walls=find_walls(cells, domains, rng=rng, columns=columns, fit=fit, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
         charge=bound_charge(cells, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
         defects=find_defects(cells),
         anomalies=find_anomalies(cells, columns, shape_px=shape_px, domains=domains, most=most_anomalies),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from dipolar.maps.curve import Curve
 from dipolar.maps.profile import Across, Prior, posterior, quantiles
+from dipolar.maps.shared import some_of
 
 FEWEST_CELLS = 12
 """Cells beside a wall below which nothing can be said about its profile."""
@@ -72,6 +73,7 @@ def fit_pieces(
                 variance_px2=across.variance_px2[mine],
                 corners_px=across.corners_px[mine],
                 line=across.line[mine],
+                shared=some_of(across.shared, mine),
             )
             found = posterior(part, prior, reach_px=1.5 * prior.edge_px, fine=25)
             width[number] = 2.0 * np.exp(quantiles(np.log(found.width_px), found.density.sum(axis=1)))

@@ -12,12 +12,12 @@ import numpy as np
 from jaxtyping import Float, Int32
 from scipy.optimize import brentq
 
+from dipolar.maps.shared import Shared, whitening
+
 NARROWEST, WIDEST = 0.05, 8.0
 """Range of ξ in edges of the cell. The prior is even in log ξ between them: no scale is preferred."""
 OPEN = 0.1
 """ξ in edges of the cell below which cells cannot tell a wall from a step."""
-LEAST_OWN = 0.1
-"""Share of a cell's variance that is its own at least."""
 QUANTILES = np.array([0.16, 0.50, 0.84])
 DEEP = 12.0
 """Log of the density, below its maximum, at which a finer grid ends."""
@@ -36,9 +36,9 @@ class Across:
     corners_px: Float[np.ndarray, "cell 4"]
     """Distance of the four corners from the curve minus that of the cell."""
     line: Int32[np.ndarray, " cell"]
-    """Number of the scan line the cell lies on; cells come in this order."""
-    shared_px2: float = 0.0
-    """Part of the variance that all cells of a line have in common."""
+    """Number of the scan line the cell lies on."""
+    shared: Shared
+    """What the errors of the cells have in common."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,10 +99,9 @@ def evaluate(
 ) -> tuple[Float[np.ndarray, "width place"], Float[np.ndarray, "width place 2"], Float[np.ndarray, "width place 2 2"]]:
     """Return the log density over (ξ, x0) with d1 and d2 integrated out, and their mean and covariance at each point.
 
-    With weights w = 1/variance and ``A = [(1 - t)/2, (1 + t)/2]``, ``Λ = AᵀWA + 1/s²`` and ``b = AᵀWd + m/s²`` the
-    log density is ``½ bᵀΛ⁻¹b - ½ log|Λ|`` (C. M. Bishop, Pattern Recognition and Machine Learning, section 3.3). What
-    the cells of a scan line share, s² of their variance, makes W no longer diagonal: each line takes
-    ``(Σ w t)² / (1/s² + Σ w)`` off every sum of products (the Woodbury formula).
+    With W the inverse covariance of the cells and ``A = [(1 - t)/2, (1 + t)/2]``, ``Λ = AᵀWA + 1/s²`` and
+    ``b = AᵀWd + m/s²`` the log density is ``½ bᵀΛ⁻¹b - ½ log|Λ|`` (C. M. Bishop, Pattern Recognition and Machine
+    Learning, section 3.3). What cells share is in W: all sums of products are those of whitened values.
 
     Parameters
     ----------
@@ -113,25 +112,15 @@ def evaluate(
     extra
         Log of what else depends on ξ: the prior, and the shape of the wall where that was fitted.
     """
-    own = np.maximum(across.variance_px2 - across.shared_px2, LEAST_OWN * across.variance_px2)
-    weight = 1.0 / own
     centre = 0.5 * (prior.before_px + prior.after_px)
-    value = across.component_px - centre
-    starts = np.flatnonzero(np.diff(across.line, prepend=across.line[0] - 1))
-    line_weight, line_value = np.add.reduceat(weight, starts), np.add.reduceat(weight * value, starts)
-    common = across.shared_px2 / (1.0 + across.shared_px2 * line_weight)
+    white = whitening(across.variance_px2, across.shared)
+    one, value = white(np.stack([np.ones_like(across.component_px), across.component_px - centre]))
     shape = (len(width_px), len(position_px))
     t, td, tt = np.empty((3, *shape))
     for row, width in enumerate(width_px):
-        share = steepness(across, prior, position_px, np.full(len(position_px), width))
-        t[row], td[row], tt[row] = share @ weight, share @ (weight * value), (share**2) @ weight
-        if across.shared_px2 > 0:
-            lines = np.add.reduceat(share * weight, starts, axis=1)
-            t[row] -= lines @ (common * line_weight)
-            td[row] -= lines @ (common * line_value)
-            tt[row] -= (lines**2) @ common
-    all_weight = float(weight.sum() - common @ line_weight**2)
-    all_value = float(weight @ value - common @ (line_weight * line_value))
+        share = white(steepness(across, prior, position_px, np.full(len(position_px), width)))
+        t[row], td[row], tt[row] = share @ one, share @ value, np.sum(share**2, axis=1)
+    all_weight, all_value = float(one @ one), float(one @ value)
     loose = 1.0 / prior.spread_px**2
     precision = np.empty((*shape, 2, 2))
     precision[..., 0, 0] = 0.25 * (all_weight - 2.0 * t + tt) + loose
@@ -222,21 +211,3 @@ def scatter_px2(
         return 0.0
     most = float(np.sum(residual_px**2)) / freedom
     return float(brentq(lambda more: np.sum(residual_px**2 / (variance_px2 + more)) - freedom, 0.0, most + 1e-30))
-
-
-def shared_px2(
-    residual_px: Float[np.ndarray, " cell"],
-    variance_px2: Float[np.ndarray, " cell"],
-    line: Int32[np.ndarray, " cell"],
-) -> float:
-    """Return the variance that cells on one scan line share: the mean product of two residuals of the same line.
-
-    0 where it is less than twice what chance makes of it.
-    """
-    sums, squares, counts = (np.bincount(line, weights=w) for w in (residual_px, residual_px**2, np.ones(len(line))))
-    pairs = float(np.sum(counts * (counts - 1.0)))
-    if pairs == 0.0:
-        return 0.0
-    shared = float(np.sum(sums**2 - squares)) / pairs
-    chance = float(np.mean(variance_px2)) * np.sqrt(2.0 / pairs)
-    return shared if shared > 2.0 * chance else 0.0

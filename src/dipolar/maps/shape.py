@@ -9,7 +9,8 @@ from jaxtyping import Float
 from numpy.polynomial import legendre
 from scipy.optimize import least_squares
 
-from dipolar.maps.profile import NARROWEST, WIDEST, Across, Prior, scatter_px2, shared_px2
+from dipolar.maps.profile import NARROWEST, WIDEST, Across, Prior, scatter_px2
+from dipolar.maps.shared import shared_px2, whitening
 
 TERMS = (2, 3, 5, 8)
 """Legendre polynomials tried for the shift along the wall: 2 move and turn it, more bend it."""
@@ -56,27 +57,26 @@ def fit_shape(across: Across, along: Float[np.ndarray, " cell"], prior: Prior, *
     length_cells
         Length of the wall.
     """
-    best: tuple[float, np.ndarray, float, np.ndarray] | None = None
+    best: tuple[float, np.ndarray, np.ndarray] | None = None
     start = np.zeros(1)
     for terms in (1, *TERMS):
         if terms > 1 and terms > length_cells / CELLS_PER_TERM:
             break
         start = np.concatenate([start, np.zeros(terms - len(start))])
-        coefficients, width, residual = _fit(across, along, prior, start)
-        criterion = float(np.sum(residual**2)) + terms * np.log(len(along))
+        coefficients, square, residual = _fit(across, along, prior, start)
+        criterion = square + terms * np.log(len(along))
         if best is not None and criterion > best[0]:
             break
-        best, start = (criterion, coefficients, width, residual), coefficients
+        best, start = (criterion, coefficients, residual), coefficients
     assert best is not None
-    _, coefficients, width, residual = best
-    own = residual * np.sqrt(across.variance_px2)
-    scatter = scatter_px2(own, across.variance_px2, len(coefficients) + 3)
+    _, coefficients, residual = best
+    scatter = scatter_px2(residual, across.variance_px2, len(coefficients) + 3)
     log_width = np.log(np.geomspace(NARROWEST, WIDEST, 16) * prior.edge_px)
     volume = _log_volume(across, along, prior, coefficients, np.exp(log_width), scatter)
     return Shape(
         coefficients_px=coefficients,
         scatter_px2=scatter,
-        shared_px2=shared_px2(own, across.variance_px2 + scatter, across.line),
+        shared_px2=shared_px2(residual, across.variance_px2 + scatter, across.line),
         log_width=log_width,
         log_volume=volume,
     )
@@ -85,25 +85,29 @@ def fit_shape(across: Across, along: Float[np.ndarray, " cell"], prior: Prior, *
 def _fit(
     across: Across, along: Float[np.ndarray, " cell"], prior: Prior, start: Float[np.ndarray, " term"]
 ) -> tuple[Float[np.ndarray, " term"], float, Float[np.ndarray, " cell"]]:
-    """Return coefficients, ξ and residuals over sigma of the best of two starts, a narrow and a wide wall."""
+    """Return coefficients, chi² and residuals of the best of two starts, a narrow and a wide wall."""
     basis = legendre.legvander(along, len(start) - 1)
-    root = 1.0 / np.sqrt(across.variance_px2)
+    white = whitening(across.variance_px2, across.shared)
+    (value,) = white(across.component_px[None])
     low, high = np.log(SMOOTH * prior.edge_px), np.log(WIDEST * prior.edge_px)
+    loose = np.eye(2) / prior.spread_px
+    expected = loose @ np.array([prior.before_px, prior.after_px])
 
-    def residuals(parameters: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " residual"]:
+    def sides(parameters: Float[np.ndarray, " parameter"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shift = basis @ parameters[:-1]
         # as in `steepness`, with a place for every cell
         off, width = across.distance_px - shift, np.exp(np.clip(parameters[-1], low, high))
         share = (1.0 - prior.corner_share) * np.tanh(off / width)
         if prior.corner_share > 0:
             share += prior.corner_share * np.tanh((off[:, None] + across.corners_px) / width).mean(axis=1)
-        design = np.stack([0.5 * (1.0 - share), 0.5 * (1.0 + share)], axis=1) * root[:, None]
-        loose = np.eye(2) / prior.spread_px
-        expected = np.array([prior.before_px, prior.after_px])
-        whole = np.concatenate([design, loose])
-        target = np.concatenate([across.component_px * root, loose @ expected])
-        sides = np.linalg.solve(whole.T @ whole, whole.T @ target)
-        return np.concatenate([target - whole @ sides, parameters[:-1] / (2.0 * prior.edge_px)])
+        design = np.stack([0.5 * (1.0 - share), 0.5 * (1.0 + share)])
+        whole = np.concatenate([white(design), loose], axis=1).T
+        target = np.concatenate([value, expected])
+        found = np.linalg.solve(whole.T @ whole, whole.T @ target)
+        return found, target - whole @ found, across.component_px - found @ design
+
+    def residuals(parameters: Float[np.ndarray, " parameter"]) -> Float[np.ndarray, " residual"]:
+        return np.concatenate([sides(parameters)[1], parameters[:-1] / (2.0 * prior.edge_px)])
 
     found = [
         least_squares(
@@ -118,7 +122,8 @@ def _fit(
         for width in ((0.6, 2.0) if len(start) == 1 else (1.0,))
     ]
     best = min(found, key=lambda one: float(one.cost))
-    return best.x[:-1], float(np.exp(np.clip(best.x[-1], low, high))), residuals(best.x)[: len(along)]
+    _, scaled, plain = sides(best.x)
+    return best.x[:-1], float(np.sum(scaled[: len(value)] ** 2)), plain
 
 
 def _log_volume(
@@ -139,11 +144,12 @@ def _log_volume(
     basis = legendre.legvander(along, len(coefficients) - 1)
     off = across.distance_px - basis @ coefficients
     apart = prior.after_px - prior.before_px
+    white = whitening(across.variance_px2 + scatter, across.shared)
     result = np.empty(len(widths_px))
     for row, width in enumerate(np.maximum(widths_px, SMOOTH * prior.edge_px)):
         slope = 0.5 * apart / width / np.cosh(np.minimum(np.abs(off / width), 30.0)) ** 2
-        weight = slope**2 / (across.variance_px2 + scatter)
-        normal = (basis[:, 1:] * weight[:, None]).T @ basis[:, 1:]
+        change = white((basis[:, 1:] * slope[:, None]).T)
+        normal = change @ change.T
         normal += np.eye(len(coefficients) - 1) / (2.0 * prior.edge_px) ** 2
         result[row] = -0.5 * np.linalg.slogdet(normal)[1]
     return result

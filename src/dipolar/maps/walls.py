@@ -10,13 +10,14 @@ from scipy.spatial import cKDTree
 
 from dipolar.core.domains import Domains, Profile, Wall
 from dipolar.core.errors import SettingsError
-from dipolar.core.nouns import Cells
+from dipolar.core.nouns import Cells, Columns
 from dipolar.maps.boundaries import Boundary, boundaries
 from dipolar.maps.curve import Curve, beside, shifted, smooth_curve
 from dipolar.maps.neighbours import edge_px, neighbours, voters
 from dipolar.maps.pieces import FEWEST_CELLS, Pieces, fit_pieces
 from dipolar.maps.profile import OPEN, Across, Posterior, Prior, draws, posterior, quantiles
 from dipolar.maps.shape import Shape, fit_shape, moved
+from dipolar.maps.shared import also_lines, independent, shared_errors
 from dipolar.maps.turns import charge_of, kind_of, turn_of
 
 SAME_LINE = 0.3
@@ -56,6 +57,7 @@ class _Scene:
     """What all walls of an image share."""
 
     cells: Cells
+    columns: Columns | None
     domains: Domains
     voting: Bool[np.ndarray, " cell"]
     tree: cKDTree
@@ -70,6 +72,7 @@ def find_walls(
     domains: Domains,
     *,
     rng: np.random.Generator,
+    columns: Columns | None = None,
     fit: WallFit | None = None,
     uc_per_cm2_per_pm: float | None = None,
 ) -> tuple[Wall, ...]:
@@ -77,7 +80,8 @@ def find_walls(
 
     Each wall is a smooth curve through the boundary of two domains, moved to where the displacement is halfway. Its
     profile, the component of the displacement along the difference of the two domains against the distance, is fitted
-    with a tanh; the posterior of width and place uses every cell's own sigma, and what the cells scatter beyond it.
+    with a tanh; the posterior of width and place uses every cell's own sigma, what the cells scatter beyond it, and
+    what they share: corner columns, and the jitter of scan rows.
 
     Parameters
     ----------
@@ -87,6 +91,9 @@ def find_walls(
         What `find_domains` found in them.
     rng
         For the draws from the posterior; medians and intervals do not depend on it.
+    columns
+        Those that the cells were built from, with the jitter of scan rows. Without them, what cells of one line share
+        is estimated from how alike they are.
     fit
         How profiles are fitted.
     uc_per_cm2_per_pm
@@ -98,6 +105,7 @@ def find_walls(
         return ()
     scene = _Scene(
         cells=cells,
+        columns=columns,
         domains=domains,
         voting=voters(cells),
         tree=cKDTree(cells.positions_px),
@@ -126,7 +134,8 @@ def _wall(
     length = float(curve.along_px[-1])
     if len(rows) >= FEWEST_CELLS and prior.spread_px > 0:
         shape = fit_shape(across, along, prior, length_cells=length / edge)
-        kept = moved(replace(across, shared_px2=shape.shared_px2), shape.shift_px(along), shape.scatter_px2)
+        across = replace(across, shared=also_lines(across.shared, across.line, shape.shared_px2))
+        kept = moved(across, shape.shift_px(along), shape.scatter_px2)
         whole = posterior(kept, prior, reach_px=1.5 * edge, shape=(shape.log_width, shape.log_volume))
         profile, place = _profile(whole, shape, len(rows), edge)
         samples = draws(whole, scene.fit.samples, rng=rng) - np.array([place, 0.0, 0.0, 0.0])
@@ -209,6 +218,7 @@ def _across(
         variance_px2=np.einsum("i,nij,j->n", axis, cells.covariance_px2[rows], axis),
         corners_px=np.stack([-half_a - half_b, half_a - half_b, half_b - half_a, half_a + half_b], axis=1),
         line=_lines(cells, rows, edge),
+        shared=(independent(len(rows)) if scene.columns is None else shared_errors(cells, scene.columns, rows, axis)),
     )
     return rows, across, np.clip(2.0 * along / max(length, 1e-12) - 1.0, -1.0, 1.0)
 
