@@ -91,7 +91,7 @@ class Prediction:
     """One standard error of each, recalibrated."""
     unfamiliar: Float32[np.ndarray, "y x"]
     """How unlike the training images the neighbourhood is; above 1 the flag is set."""
-    columns: Float32[np.ndarray, "class y x"] | None
+    columns: Float32[np.ndarray, "class h w"] | None
     """Probability of A, of B and of background at every point of the finder's grid, where a finder ran."""
     columns_grid_px: tuple[float, float, float]
     """The same as `grid_px` for `columns`."""

@@ -25,7 +25,7 @@ def prediction_of(
     model: Model,
     view: View,
     said: Said,
-    probability: Float32[np.ndarray, "class y x"],
+    probability: Float32[np.ndarray, "class h w"],
     cells: Cells,
     comparison: Comparison | None,
 ) -> Prediction:

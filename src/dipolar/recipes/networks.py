@@ -96,7 +96,7 @@ class Networks:
 
 def find(
     finder: Model, view: View, *, refine: bool = False, progress: Progress = silent
-) -> tuple[Columns, Float32[np.ndarray, "class y x"]]:
+) -> tuple[Columns, Float32[np.ndarray, "class h w"]]:
     """Return the columns that a network finds, and the probability of A, of B and of background at every second pixel.
 
     Parameters
