@@ -49,7 +49,7 @@ def test_windows_and_outputs_are_free(window_px, outputs, padding):
 
 
 @pytest.mark.parametrize("window_px", [26, 29])
-@pytest.mark.parametrize("step_px", [1, 2])
+@pytest.mark.parametrize("step_px", [1, 2, 8])
 @pytest.mark.parametrize("shape", [(32, 37), (35, 34)])
 def test_one_pass_without_padding_is_window_by_window(window_px, step_px, shape):
     network = network_of(window_px).double()

@@ -86,12 +86,15 @@ class OnePass(nn.Module):
 
     The dense layer is a convolution as large as the maps that it saw. Output (0, 0) belongs to the window in the
     upper-left corner, and the next one to the window `step_px` further. With ``step_px=1`` pooling takes a step of one
-    pixel, and what follows is dilated by 2, so that windows at odd places are met as well (the trick "à trous").
+    pixel, and what follows is dilated by 2, so that windows at odd places are met as well (the trick "à trous"). With
+    more than 2, the dense layer alone takes longer steps.
     """
 
-    def __init__(self, network: PublishedDCNN, *, step_px: Literal[1, 2]) -> None:
+    def __init__(self, network: PublishedDCNN, *, step_px: int) -> None:
         """Share the weights of `network`."""
         super().__init__()
+        if step_px < 1 or (step_px > 1 and step_px % POOLED):
+            raise SettingsError("steps are of 1 px or of an even number.", got=f"step_px={step_px}", do="step_px=8")
         self.network, self.step_px = network, step_px
 
     @property
@@ -112,19 +115,20 @@ class OnePass(nn.Module):
         fits = [(size - network.window_px) // self.step_px + 1 for size in x.shape[2:]]
         for layer in network.features:
             if isinstance(layer, nn.MaxPool2d):
-                x = functional.max_pool2d(x, POOLED, stride=self.step_px)
-                dilation = POOLED // self.step_px
+                x = functional.max_pool2d(x, POOLED, stride=min(self.step_px, POOLED))
+                dilation = POOLED // min(self.step_px, POOLED)
             elif isinstance(layer, nn.Conv2d):
                 padding = dilation if network.padding == "same" else 0
                 x = functional.conv2d(x, layer.weight, layer.bias, padding=padding, dilation=dilation)
             else:
                 x = layer(x)
         weight = network.dense.weight.reshape(network.outputs, -1, network.seen, network.seen)
-        said = functional.conv2d(x, weight, network.dense.bias, dilation=dilation)
+        stride = max(self.step_px // POOLED, 1)
+        said = functional.conv2d(x, weight, network.dense.bias, dilation=dilation, stride=stride)
         return said[:, :, : fits[0], : fits[1]]  # windows of odd width have a last row that pooling never saw
 
 
-def as_one_pass(network: PublishedDCNN, *, step_px: Literal[1, 2] = 2) -> OnePass:
+def as_one_pass(network: PublishedDCNN, *, step_px: int = 2) -> OnePass:
     """Return the network as one pass over a whole image, with the same weights, shared and not copied.
 
     Without padding it says exactly what the network says of each window. With padding it does not: a window ends in
@@ -137,7 +141,7 @@ def as_one_pass(network: PublishedDCNN, *, step_px: Literal[1, 2] = 2) -> OnePas
     network
         The network of windows.
     step_px
-        Pixels from one output to the next.
+        Pixels from one output to the next: 1, or an even number.
     """
     return OnePass(network, step_px=step_px)
 
