@@ -162,6 +162,8 @@ def look(cells: Cells, truth: Truth, rng: np.random.Generator, columns: Columns 
 def row_of(name: str, found: list[Found], score: Score) -> list[str]:
     """Return one row of the table of coverage."""
     good = [(one.truth, one.wall) for one in found if one.wall is not None]
+    if not good:
+        return [name, f"0 of {len(found)}", *["–"] * 6]
     true = np.array([truth.width_cells for truth, _ in good])
     low, middle, high = np.array([wall.profile.width_px for _, wall in good]).T / EDGE_PX
     covered = 100.0 * np.mean((low <= true) & (true <= high))
