@@ -14,6 +14,7 @@ from rich.console import Console
 
 from dipolar.cli.main import app
 from dipolar.core.flags import MEANING
+from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, SimulateSettings
 
 HERE = Path(__file__).parent
@@ -44,8 +45,8 @@ def cli_page() -> str:
         MADE,
         "Exit status: 0 done; 1 bad data or settings, with one message; 2 wrong usage; 130 interrupted. With\n"
         "`--json`, one JSON object is on standard output and everything else on standard error. Options of\n"
-        "`dipolar image measure` that set something can stand in a TOML file, given with `--settings`, with `_` for\n"
-        "`-`; options win over the file.",
+        "`dipolar image measure` and `predict` that set something can stand in a TOML file, given with `--settings`,\n"
+        "with `_` for `-`; options win over the file.",
     ]
     for path in ((), *commands(app)):
         parts += [f"## {' '.join(('dipolar', *path))}", f"```\n{help_text(path)}\n```"]
@@ -70,6 +71,9 @@ def settings_page() -> str:
         "## Measuring an image",
         "Options of `dipolar image measure`, keys of `--settings run.toml`, and keywords of `dipolar.measure_image`.",
         settings_table(MeasureSettings),
+        "## Predicting an image",
+        "Options of `dipolar image predict`, keys of `--settings run.toml`, and keywords of `dipolar.predict_image`.",
+        settings_table(PredictSettings),
         "## Simulating an image",
         "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
         settings_table(SimulateSettings),

@@ -11,6 +11,7 @@ import pytest
 from dipolar.cli.main import app
 from dipolar.core.flags import Flag
 from dipolar.io.images import READERS
+from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, SimulateSettings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,8 @@ def test_every_page_can_be_reached_from_the_readme():
 
 def test_every_command_setting_flag_and_format_is_mentioned():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    settings = [*MeasureSettings.model_fields, *SimulateSettings.model_fields, *AlignSettings.model_fields]
+    models = (MeasureSettings, PredictSettings, SimulateSettings, AlignSettings)
+    settings = [name for model in models for name in model.model_fields]
     assert [name for name in settings if f"`{name}`" not in text] == []
     assert [flag.name for flag in Flag if f"`{flag.name.lower()}`" not in text] == []
     assert [suffix for suffix in READERS if suffix.removeprefix(".") not in re.findall(r"\w+", text)] == []
@@ -55,7 +57,9 @@ def test_every_command_setting_flag_and_format_is_mentioned():
 
 def test_settings_that_the_hand_written_pages_name_exist():
     options = {
-        "--" + name.replace("_", "-") for model in (MeasureSettings, AlignSettings) for name in model.model_fields
+        "--" + name.replace("_", "-")
+        for model in (MeasureSettings, PredictSettings, AlignSettings)
+        for name in model.model_fields
     }
     known = options | {"--settings", "--out", "--show", "--json", "--help", "--no-gain-check"}
     for page in (CHECKOUT / "README.md", DOCS / "how-to-choose.md", DOCS / "conventions.md"):
