@@ -28,7 +28,7 @@ from dipolar.recipes.train_finder import judged_finder
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.train_sources import Source, check_parts, in_px, inside, open_source, source_of, strips
 
-__all__ = ["Source", "TrainedModel", "source_of", "train_on_image", "train_on_sources"]
+__all__ = ["Source", "TrainedModel", "asked", "source_of", "train_on_image", "train_on_sources"]
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "finder": {"fine": 4, "coarse": 8, "dilations": (1, 2, 4)},
@@ -173,7 +173,7 @@ def _members(
     KeyboardInterrupt
         If that is the first one.
     """
-    members = _asked(settings)
+    members = asked(settings)
     trained: list[Trained] = []
     for number in range(members):
         seed = 1000 * settings.seed + number
@@ -197,7 +197,7 @@ def _members(
     return trained
 
 
-def _asked(settings: TrainSettings) -> int:
+def asked(settings: TrainSettings) -> int:
     """Return the number of networks to train."""
     return 1 if settings.target == "columns" else settings.ensemble
 
@@ -261,7 +261,7 @@ def _judged(
         answers=answers,
         marks=found,
         pixel_size_pm=pixel_size_pm,
-        asked=_asked(settings),
+        asked=asked(settings),
     )
 
 

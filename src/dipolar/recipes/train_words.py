@@ -1,0 +1,75 @@
+"""A trained model in words: the few lines that people read, and the same for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dipolar.learn.predictor import Model
+from dipolar.recipes.train import TrainedModel
+
+TELLS = {"finder": "finds columns", "regressor": "tells displacement"}
+
+
+def headline_of(result: TrainedModel) -> list[str]:
+    """Return what was trained and how it does on what it never saw, in a few lines."""
+    card, found = result.model.card, result.marks
+    number = "1 network" if card.members == 1 else f"{card.members} networks"
+    names = list(card.training["images"])
+    images = ", ".join(names) if len(names) <= 3 else f"{len(names)} images"
+    if card.kind == "finder":
+        return [f"{number} that {TELLS[card.kind]}, trained on {images}", *_finder_lines(result)]
+    verb = "tells" if card.members == 1 else "tell"
+    windows = f"{card.windows} windows of {card.window_px} px at {card.cell_px:g} px per cell"
+    lines = [f"{number} that {verb} displacement, trained on {images}: {windows}"]
+    scale, unit = _unit(result)
+    lines.append(
+        f"on {found['cells']:.0f} cells that were never seen: RMS error {scale * found['rms_px']:.3g} {unit} per "
+        f"component, R² {found['r2']:.3f}"
+    )
+    if found["fit_sigma_px"] > 0:
+        lines.append(f"the column fit's own sigma there: {scale * found['fit_sigma_px']:.3g} {unit} per component")
+    lines.append(_coverage(result.model, found))
+    return lines
+
+
+def _finder_lines(result: TrainedModel) -> list[str]:
+    found = result.marks
+    scale, unit = _unit(result)
+    return [
+        f"of {found['columns']:.0f} columns that were never seen {100 * found['recall']:.1f} % are found, "
+        f"{100 * found['species_right']:.1f} % of these on the right sublattice; "
+        f"{100 * found['spurious_share']:.1f} % more than there are",
+        f"RMS error {scale * found['rms_px']:.3g} {unit} per component, the column fit's own sigma "
+        f"{scale * found['fit_sigma_px']:.3g} {unit}",
+        _coverage(result.model, found),
+    ]
+
+
+def _unit(result: TrainedModel) -> tuple[float, str]:
+    return (1.0, "px") if result.pixel_size_pm is None else (result.pixel_size_pm, "pm")
+
+
+def _coverage(model: Model, found: dict[str, float] | Any) -> str:
+    factor = 1.0 if model.calibration is None else model.calibration.scale
+    held = " and ".join(
+        f"{100 * found[f'coverage_{level}']:.0f} % of the errors in intervals of {level} %" for level in (68, 90)
+    )
+    return f"sigma, recalibrated by {factor:.2f}, holds {held}"
+
+
+def overview_of(result: TrainedModel) -> dict[str, Any]:
+    """Return what was trained, on what, and how it does, as plain values for ``--json``."""
+    card = result.model.card
+    return {
+        "kind": card.kind,
+        "members": card.members,
+        "targets": list(card.targets),
+        "windows": card.windows,
+        "window_px": card.window_px,
+        "images": dict(card.training["images"]),
+        "marks": dict(result.marks),
+        "calibration": dict(card.calibration),
+        "best_steps": [one.best_step for one in result.trained],
+        "stopped": [one.stopped for one in result.trained],
+        "cpu_seconds": round(sum(one.cpu_seconds for one in result.trained), 1),
+    }
