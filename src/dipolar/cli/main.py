@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--json" in arguments:
             show.as_json({"status": "error", "error": type(error).__name__, "message": str(error)})
         return BAD_DATA
-    except KeyboardInterrupt:
-        show.note("interrupted; nothing was left half-written")
+    except KeyboardInterrupt as error:
+        show.note(str(error) or "interrupted; nothing was left half-written")
         return INTERRUPTED
     except Exception as error:
         error.add_note("This is a fault in dipolar: please report the lines above, and the command, to its developers.")
