@@ -8,6 +8,7 @@ from .recipes.measure import measure_image
 from .recipes.predict import predict_image
 from .recipes.results import report
 from .recipes.simulate import simulate_image
+from .recipes.train import train_on_image
 
 __version__: str
 
@@ -28,4 +29,5 @@ __all__ = [
     "report",
     "save",
     "simulate_image",
+    "train_on_image",
 ]
