@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -50,23 +50,55 @@ def dense(
         Told how far it has come.
     """
     run = network if run is None else run
-    halo = -(-reach // MULTIPLE) * MULTIPLE
     device = next(network.parameters()).device
+    (maps,) = dense_maps(
+        lambda part: (run(part),), pixels, strides=(stride,), reach=reach, device=device, tile=tile,
+        progress=progress, step=step,
+    )  # fmt: skip
+    return maps
+
+
+def dense_maps(
+    run: Callable[[Tensor], Sequence[Tensor]],
+    pixels: Float32[Tensor, "1 1 y x"],
+    *,
+    strides: Sequence[int],
+    reach: int,
+    device: torch.device,
+    tile: int = TILE,
+    progress: Progress = silent,
+    step: str = "running the network",
+) -> list[Float32[np.ndarray, "_ _ _"]]:
+    """Return several maps, each with its own stride, that one run over a tile gives; see `dense`.
+
+    Parameters
+    ----------
+    run
+        Takes a tile and gives its maps, shape (1, output, h, w) each.
+    pixels
+        What it sees; sides are multiples of 8.
+    strides
+        Network px per grid point of each map: divisors of 8.
+    reach, tile, progress, step
+        As for `dense`.
+    device
+        Where to run.
+    """
+    halo = -(-reach // MULTIPLE) * MULTIPLE
     tall, wide = pixels.shape[2:]
-    out: np.ndarray | None = None
+    out: list[np.ndarray] = []
     corners = [(y, x) for y in range(0, tall, tile) for x in range(0, wide, tile)]
     with torch.inference_mode():
         for done, (y, x) in enumerate(corners):
             top, left = max(y - halo, 0), max(x - halo, 0)
             bottom, right = min(y + tile, tall), min(x + tile, wide)
             part = pixels[:, :, top : min(bottom + halo, tall), left : min(right + halo, wide)]
-            said = run(part.to(device).contiguous(memory_format=torch.channels_last))[0]
-            inside = said[
-                :, (y - top) // stride : (bottom - top) // stride, (x - left) // stride : (right - left) // stride
+            maps = run(part.to(device).contiguous(memory_format=torch.channels_last))
+            out = out or [
+                np.empty((m.shape[1], tall // s, wide // s), np.float32) for m, s in zip(maps, strides, strict=True)
             ]
-            if out is None:
-                out = np.empty((said.shape[0], tall // stride, wide // stride), dtype=np.float32)
-            out[:, y // stride : bottom // stride, x // stride : right // stride] = inside.cpu().numpy()
+            for whole, said, s in zip(out, maps, strides, strict=True):
+                inside = said[0, :, (y - top) // s : (bottom - top) // s, (x - left) // s : (right - left) // s]
+                whole[:, y // s : bottom // s, x // s : right // s] = inside.cpu().numpy()
             progress(step, (done + 1) / len(corners))
-    assert out is not None
     return out

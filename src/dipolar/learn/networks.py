@@ -23,8 +23,6 @@ MULTIPLE = 8
 """Sides of what a network sees are multiples of this."""
 LOG_SIGMA = (-6.0, 4.0)
 """Limits of the logarithm of sigma, in network px: beyond them the loss has no useful slope."""
-SEES_SKIP = 14
-"""What a 3 × 3 filter at stride 4 sees, in network px."""
 
 
 class Finder(nn.Module):
@@ -87,7 +85,7 @@ class Regressor(nn.Module):
         deep, dilations = depth(window_px)
         self.lift = Lift(1, fine, 4, stride=2, padding=1)
         self.down = Turn(fine, middle, 2, stride=2, padding=0)
-        self.skip = Turn(middle, middle, 3 if window_px >= SEES_SKIP else 1)
+        self.skip = Turn(middle, middle, 1)
         inner = coarse if deep else middle
         self.deeper = Turn(middle, coarse, 2, stride=2, padding=0) if deep else None
         self.trunk = nn.ModuleList(Turn(inner, inner, dilation=d) for d in dilations)

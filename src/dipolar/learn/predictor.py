@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.learning import NETWORK_CELL_PX, Card
 from dipolar.learn.calibration import Calibration, combine_members
-from dipolar.learn.dense import dense
+from dipolar.learn.dense import dense, dense_maps
 from dipolar.learn.equivariant import TURNS
 from dipolar.learn.familiarity import Familiarity
 from dipolar.learn.find import Found, peaks, probabilities
@@ -24,6 +24,8 @@ from dipolar.learn.scale import Seen
 
 FINDER_REACH = 40
 """How far from a column the finder looks, in network px: half of its field of view, and the offset."""
+FEATURE_STRIDE = 8
+"""Network px between points at which familiarity is judged."""
 OVER_CELLS = 1.0
 """Familiarity is judged over the neighbourhood of a cell."""
 
@@ -52,9 +54,9 @@ class Said:
     """Mean over the members, in the order of the card's targets."""
     sigma: Float32[np.ndarray, "h w 2"]
     """One standard error of dy and dx: the members' own and their disagreement, recalibrated."""
-    disagreement: Float32[np.ndarray, "h w"]
-    """Spread of the members over their own sigma."""
-    features: Float32[np.ndarray, "h w feature"]
+    disagreement: Float32[np.ndarray, "half_h half_w"]
+    """Spread of the members over their own sigma, averaged over a cell, at every eighth pixel."""
+    features: Float32[np.ndarray, "half_h half_w feature"]
     """What the first member sees, averaged over a cell and blind to turns, with the roughness of the image."""
     unfamiliar: Float32[np.ndarray, "h w"]
     """Score: above 1 where the image is unlike what the networks were trained on; 0 without a familiarity."""
@@ -97,20 +99,20 @@ def predict(model: Model, seen: Seen, *, progress: Progress = silent) -> Said:
     progress
         Told how far it has come.
     """
-    means, sigmas, features = [], [], None
-    reach = model.card.window_px // 2 + Regressor.stride
+    means, sigmas, features = [], [], np.zeros((0, 0, 0), dtype=np.float32)
+    reach = model.card.window_px // 2 + Regressor.stride + round(OVER_CELLS * NETWORK_CELL_PX)
+    outputs = 4 + len(model.card.targets) - 2
     for number, network in enumerate(map(plain, model.networks)):
-        run = _with_features(network) if number == 0 else network
-        maps = dense(
-            network, seen.pixels, stride=Regressor.stride, reach=reach, run=run, progress=progress,
+        first = number == 0
+        found = dense_maps(
+            partial(_said_and_seen if first else _said, network), seen.pixels,
+            strides=(Regressor.stride, FEATURE_STRIDE) if first else (Regressor.stride,),
+            reach=reach, device=next(network.parameters()).device, progress=progress,
             step=f"predicting ({number + 1} of {len(model.networks)})" if len(model.networks) > 1 else "predicting",
         )  # fmt: skip
-        outputs = 4 + len(model.card.targets) - 2
-        means.append(np.concatenate([maps[:2], maps[4:outputs]]))
-        sigmas.append(np.exp(maps[2:4]))
-        if number == 0:
-            features = np.stack([_over_a_cell(one) for one in maps[outputs:]], axis=-1)
-    assert features is not None
+        means.append(np.concatenate([found[0][:2], found[0][4:outputs]]))
+        sigmas.append(np.exp(found[0][2:4]))
+        features = np.moveaxis(found[1], 0, -1) if first else features
     return judged(model, np.stack(means), np.stack(sigmas), features)
 
 
@@ -120,21 +122,30 @@ def judged(
     sigmas: Float32[np.ndarray, "member 2 h w"],
     features: Float32[np.ndarray, "h w feature"],
 ) -> Said:
-    """Return what members say together: combined, recalibrated, with the score of familiarity."""
+    """Return what members say together: combined, recalibrated, with the score of familiarity.
+
+    Parameters
+    ----------
+    model
+        With its calibration and familiarity, if it has them.
+    means, sigmas
+        Of each member, at every fourth pixel.
+    features
+        At every eighth.
+    """
     _, sigma, spread = combine_members(means[:, :2], sigmas)
-    disagreement = np.sqrt(np.sum(spread**2, axis=0) / np.sum(np.mean(sigmas**2, axis=0), axis=0))
-    disagreement = _over_a_cell(disagreement.astype(np.float32))
+    disagreement = _blocks(np.sqrt(np.sum(spread**2, axis=0) / np.sum(np.mean(sigmas**2, axis=0), axis=0)))
     factor = 1.0 if model.calibration is None else model.calibration.scale
-    score = np.zeros(disagreement.shape, dtype=np.float32)
+    score = np.zeros(disagreement.shape)
     if model.familiarity is not None:
         flat = model.familiarity.score(features.reshape(-1, features.shape[-1]), disagreement.ravel())
-        score = flat.reshape(score.shape).astype(np.float32)
+        score = flat.reshape(score.shape)
     return Said(
         values=np.moveaxis(means.mean(axis=0), 0, -1).astype(np.float32),
         sigma=np.moveaxis(factor * sigma, 0, -1).astype(np.float32),
-        disagreement=disagreement,
-        features=features,
-        unfamiliar=score,
+        disagreement=disagreement.astype(np.float32),
+        features=features.astype(np.float32),
+        unfamiliar=np.kron(score, np.ones((2, 2))).astype(np.float32),
     )
 
 
@@ -158,27 +169,34 @@ def at_points(
     return np.stack(columns, axis=-1).astype(np.float64).reshape(len(points), *maps.shape[2:])
 
 
-def _with_features(network: nn.Module):  # type: ignore[no-untyped-def]
-    """Return a call that gives the network's outputs and, behind them, features blind to turns."""
-
-    def run(pixels: Tensor) -> Tensor:
-        features = network.features(pixels)  # type: ignore[operator]
-        said = told(network.head(features))  # type: ignore[operator]
-        grouped = features.unflatten(1, (TURNS, -1))
-        parts = [said, grouped.mean(dim=1), grouped.std(dim=1), *_roughness(pixels)]
-        return torch.cat(parts, dim=1)
-
-    return run
+def _said(network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
+    """Return what a network says."""
+    return (network(pixels),)
 
 
-def _roughness(pixels: Tensor) -> Sequence[Tensor]:
-    """Return how rough the image is from pixel to pixel: what noise, blur and resampling change first."""
-    padded = functional.pad(pixels, (1, 1, 1, 1), mode="replicate")
-    four = padded[:, :, 2:, 1:-1] + padded[:, :, :-2, 1:-1] + padded[:, :, 1:-1, 2:] + padded[:, :, 1:-1, :-2]
-    square = functional.avg_pool2d((pixels - 0.25 * four) ** 2, Regressor.stride)
-    return [torch.log(square + 1e-4)]
+def _said_and_seen(network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
+    """Return what a network says, and what it sees in the neighbourhood of every eighth pixel."""
+    features = network.features(pixels)  # type: ignore[operator]
+    return told(network.head(features)), _pooled(features, pixels)  # type: ignore[operator]
 
 
-def _over_a_cell(one: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """Return a map averaged over a cell."""
-    return uniform_filter(one, size=round(OVER_CELLS * NETWORK_CELL_PX / Regressor.stride), mode="nearest")
+def _blocks(one: np.ndarray) -> np.ndarray:
+    """Return a map at every eighth instead of every fourth pixel, averaged over a cell."""
+    halved = one.reshape(one.shape[0] // 2, 2, one.shape[1] // 2, 2).mean(axis=(1, 3))
+    return uniform_filter(halved, size=round(OVER_CELLS * NETWORK_CELL_PX / FEATURE_STRIDE), mode="nearest")
+
+
+def _pooled(features: Tensor, pixels: Tensor) -> Tensor:
+    """Return features averaged over a cell, blind to turns, and how rough the image is there, at every eighth pixel.
+
+    Roughness is the mean square of ``x00 - x01 - x10 + x11`` in blocks of four pixels: what noise, blur and resampling
+    change first. A quarter turn of the image changes at most the sign of that difference.
+    """
+    size = round(OVER_CELLS * NETWORK_CELL_PX / Regressor.stride)
+    around = functional.avg_pool2d(features, size, stride=2, padding=size // 2 - 1, count_include_pad=False)
+    grouped = around.reshape(len(around), TURNS, -1, *around.shape[2:])
+    corners = pixels[:, :, ::2, ::2] - pixels[:, :, ::2, 1::2] - pixels[:, :, 1::2, ::2] + pixels[:, :, 1::2, 1::2]
+    size *= 2
+    square = functional.avg_pool2d(corners**2, size, stride=4, padding=size // 2 - 2, count_include_pad=False)
+    parts = [grouped.mean(dim=1), grouped.std(dim=1), torch.log(square + 1e-4)]
+    return torch.cat(parts, dim=1)
