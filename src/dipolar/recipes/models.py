@@ -1,13 +1,11 @@
-"""Networks by path, or those that dipolar brings along, ready for work."""
+"""Networks by path, or those that dipolar brings along."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from dipolar.core.errors import FormatError, SettingsError
-from dipolar.learn.networks import plain
 from dipolar.learn.predictor import Model
 from dipolar.learn.store import read_model
 
@@ -24,7 +22,7 @@ OPTION = {"finder": "--finder", "regressor": "--model"}
 
 
 def open_model(model: str | Path | Model | None, kind: Kind) -> Model:
-    """Return a model of that kind, its networks ready for inference.
+    """Return a model of that kind.
 
     Parameters
     ----------
@@ -49,7 +47,7 @@ def open_model(model: str | Path | Model | None, kind: Kind) -> Model:
             got=f"{opened.name}, a {found} network: it {DOES[found]}",
             do=f"give it as {OPTION[found]}, or {rest}" if found in OPTION else rest,
         )
-    return replace(opened, networks=tuple(plain(network) for network in opened.networks))
+    return opened
 
 
 def _shipped(kind: Kind) -> Path:
