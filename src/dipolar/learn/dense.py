@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dipolar.core.contracts import Progress, silent
 from dipolar.learn.networks import MULTIPLE
 
-TILE = 448
-"""Edge of a tile: with its rim, activations stay below 32 MiB, above which the C library returns memory to the system
+TILE = 704
+"""Edge of a tile, at most: with its rim, activations stay below 32 MiB, above which the C library returns memory to the system
 after each layer and every page is faulted in again."""
 
 
@@ -45,7 +45,7 @@ def dense(
     run
         What to run instead of the network's own call, for example its features.
     tile
-        Edge of a tile in network px, a multiple of 8.
+        Edge of a tile in network px, at most; a multiple of 8.
     progress
         Told how far it has come.
     """
@@ -87,11 +87,12 @@ def dense_maps(
     halo = -(-reach // MULTIPLE) * MULTIPLE
     tall, wide = pixels.shape[2:]
     out: list[np.ndarray] = []
-    corners = [(y, x) for y in range(0, tall, tile) for x in range(0, wide, tile)]
+    high, broad = (_even(size, tile) for size in (tall, wide))
+    corners = [(y, x) for y in range(0, tall, high) for x in range(0, wide, broad)]
     with torch.inference_mode():
         for done, (y, x) in enumerate(corners):
             top, left = max(y - halo, 0), max(x - halo, 0)
-            bottom, right = min(y + tile, tall), min(x + tile, wide)
+            bottom, right = min(y + high, tall), min(x + broad, wide)
             part = pixels[:, :, top : min(bottom + halo, tall), left : min(right + halo, wide)]
             maps = run(part.to(device).contiguous(memory_format=torch.channels_last))
             out = out or [
@@ -102,3 +103,8 @@ def dense_maps(
                 whole[:, y // s : bottom // s, x // s : right // s] = inside.cpu().numpy()
             progress(step, (done + 1) / len(corners))
     return out
+
+
+def _even(size: int, tile: int) -> int:
+    """Return the edge of tiles that divide a side evenly: a narrow last one would be all rim."""
+    return -(-size // (-(-size // tile) * MULTIPLE)) * MULTIPLE

@@ -198,5 +198,5 @@ def _pooled(features: Tensor, pixels: Tensor) -> Tensor:
     corners = pixels[:, :, ::2, ::2] - pixels[:, :, ::2, 1::2] - pixels[:, :, 1::2, ::2] + pixels[:, :, 1::2, 1::2]
     size *= 2
     square = functional.avg_pool2d(corners**2, size, stride=4, padding=size // 2 - 2, count_include_pad=False)
-    parts = [grouped.mean(dim=1), grouped.std(dim=1), torch.log(square + 1e-4)]
-    return torch.cat(parts, dim=1)
+    mean, rms = grouped.mean(dim=1), torch.sqrt((grouped * grouped).mean(dim=1))
+    return torch.cat([mean, rms, torch.log(square + 1e-4)], dim=1)
