@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dipolar.learn.predictor import Model
@@ -49,12 +50,10 @@ def _unit(result: TrainedModel) -> tuple[float, str]:
     return (1.0, "px") if result.pixel_size_pm is None else (result.pixel_size_pm, "pm")
 
 
-def _coverage(model: Model, found: dict[str, float] | Any) -> str:
+def _coverage(model: Model, found: Mapping[str, float]) -> str:
     factor = 1.0 if model.calibration is None else model.calibration.scale
-    held = " and ".join(
-        f"{100 * found[f'coverage_{level}']:.0f} % of the errors in intervals of {level} %" for level in (68, 90)
-    )
-    return f"sigma, recalibrated by {factor:.2f}, holds {held}"
+    held = [f"{100 * found[f'coverage_{level}']:.0f} %" for level in (68, 90)]
+    return f"sigma, recalibrated by {factor:.2f}: intervals of 68 % hold {held[0]} of the errors, of 90 % {held[1]}"
 
 
 def overview_of(result: TrainedModel) -> dict[str, Any]:
