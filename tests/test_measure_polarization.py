@@ -89,7 +89,9 @@ def test_a_file_describes_any_other_material(tmp_path, cells):
     path = tmp_path / "mine.toml"
     path.write_text('name = "KNbO3"\nsource = "mine"\nfactor_uc_per_cm2_per_pm = 4.0\n')
     material = load_material(path)
-    assert material.factor_uc_per_cm2_per_pm == 4.0 and material.formula == "given"
+    assert material.factor_uc_per_cm2_per_pm == 4.0 and material.formula == "given" and material.symmetry is None
+    path.write_text(path.read_text() + 'symmetry = "rhombohedral"\n')
+    assert load_material(path).symmetry == "rhombohedral"
     assert np.isnan(polarization(cells, material).systematic_fraction)
 
 
@@ -102,6 +104,7 @@ def test_a_file_describes_any_other_material(tmp_path, cells):
         ('name = "X"\nsource = "y"\nfactor_uc_per_cm2_per_pm = 0\n', "no number other than 0"),
         ('name = "X"\nsource = "y"\nfactor = 1.0\n', '"factor" is not a key'),
         ('name = "X"\nsource = "y"\n[born]\nb = 1.0\n', "born.volume_pm3 = None is no number"),
+        ('name = "X"\nsource = "y"\nsymmetry = "cubic"\n', "symmetry = 'cubic' is not one of tetragonal, rhombohedral"),
         ("name = \n", "not TOML"),
     ],
 )

@@ -93,8 +93,9 @@ class Wall:
     after: int
     """Domain on the right."""
     kind: str
-    """ "180° in projection", "90° in projection (71° or 109°)", "rim of a polar region",
-    "gradual turn" where the displacement rotates over many cells, or the turn in degrees."""
+    """ "180° in projection", "90° in projection", each with what it may be in space where the symmetry of the material
+    is known, as in "90° in projection (71° or 109°)"; "rim of a polar region"; "gradual turn" where the displacement
+    rotates over many cells; or the turn in degrees."""
     turn_deg: float
     """Angle between the two mean displacements, 0 to 180."""
     turn_sigma_deg: float

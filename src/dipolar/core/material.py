@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,8 @@ from jaxtyping import Float
 ELEMENTARY_CHARGE_UC = 1.602176634e-13
 """Elementary charge in µC (exact in the SI since 2019)."""
 PM2_PER_CM2 = 1e20
+Symmetry = Literal["tetragonal", "rhombohedral"]
+"""Which way the polarization may point: along ⟨100⟩ or along ⟨111⟩ of the pseudocubic cell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class PolarMaterial:
     """What the formula takes for granted that the image does not show."""
     source: str
     """The article that the numbers are from."""
+    symmetry: Symmetry | None = None
+    """Names walls by the angle in space; None where unknown: they are named by what is seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -6,6 +6,7 @@ import numpy as np
 
 from dipolar.core.domains import Maps
 from dipolar.core.findings import ScanCalibration
+from dipolar.core.material import Symmetry
 from dipolar.core.nouns import Cells, Columns
 from dipolar.maps.anomalies import find_anomalies
 from dipolar.maps.charge import bound_charge
@@ -25,6 +26,7 @@ def make_maps(
     directions: AbstractDirections | None = None,
     fit: WallFit | None = None,
     uc_per_cm2_per_pm: float | None = None,
+    symmetry: Symmetry | None = None,
     most_anomalies: int = 20,
     scan: ScanCalibration | None = None,
 ) -> Maps:
@@ -47,6 +49,8 @@ def make_maps(
         How wall profiles are fitted.
     uc_per_cm2_per_pm
         Polarization per displacement, signed; None speaks of displacement only.
+    symmetry
+        Of the material, for what walls are in space; None names them by what is seen only.
     most_anomalies
         Greatest number of places to look next.
     scan
@@ -57,17 +61,15 @@ def make_maps(
     CalibrationError
         Where a factor is given and the pixel size is not known.
     """
-    if scan is not None:
-        maps = make_maps(
-            straightened(cells, scan), columns, shape_px=shape_px, rng=rng, directions=directions, fit=fit,
-            uc_per_cm2_per_pm=uc_per_cm2_per_pm, most_anomalies=most_anomalies,
-        )  # fmt: skip
-        return laid_back(maps, cells, scan, shape_px=shape_px)
-    domains = find_domains(cells, directions=directions)
-    return Maps(
+    flat = cells if scan is None else straightened(cells, scan)
+    domains = find_domains(flat, directions=directions)
+    maps = Maps(
         domains=domains,
-        walls=find_walls(cells, domains, rng=rng, columns=columns, fit=fit, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
-        charge=bound_charge(cells, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
-        defects=find_defects(cells),
-        anomalies=find_anomalies(cells, columns, shape_px=shape_px, domains=domains, most=most_anomalies),
+        walls=find_walls(
+            flat, domains, rng=rng, columns=columns, fit=fit, uc_per_cm2_per_pm=uc_per_cm2_per_pm, symmetry=symmetry
+        ),
+        charge=bound_charge(flat, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
+        defects=find_defects(flat),
+        anomalies=find_anomalies(flat, columns, shape_px=shape_px, domains=domains, most=most_anomalies),
     )
+    return maps if scan is None else laid_back(maps, cells, scan, shape_px=shape_px)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dipolar.core.domains import Domains, Profile
+from dipolar.core.material import Symmetry
 
 E_PER_NM2_PER_UC_PER_CM2 = 0.0624151
 """1 µC/cm² in elementary charges per nm²."""
@@ -15,6 +16,12 @@ ABOUT_DEG = 25.0
 """A turn this near to 180° or 90° is called so."""
 GRADUAL_DEG, GRADUAL_CELLS = 65.0, 5.0
 """Smaller turns over more cells are no wall: the displacement rotates, and domains are its sectors."""
+IN_SPACE: dict[Symmetry | None, tuple[str, str]] = {
+    None: ("", ""),
+    "tetragonal": (" (tetragonal: 180°)", " (tetragonal: 90°)"),
+    "rhombohedral": (" (109° or 180°)", " (71° or 109°)"),
+}
+"""What a wall seen as 180°, and one seen as 90°, may be in space."""
 SLIGHT = 0.15
 """Share of |u2 - u1| below which a charge is that of a wall slightly off its neutral direction (9°)."""
 
@@ -39,13 +46,16 @@ def turn_of(domains: Domains, one: int, two: int) -> tuple[float, float]:
     return float(turn), float(np.hypot(domains.angle_sigma_deg[one], domains.angle_sigma_deg[two]))
 
 
-def kind_of(domains: Domains, one: int, two: int, turn_deg: float, width_cells: float) -> str:
-    """Return the kind of a wall as the projection shows it.
+def kind_of(
+    domains: Domains, one: int, two: int, turn_deg: float, width_cells: float, symmetry: Symmetry | None = None
+) -> str:
+    """Return the kind of a wall as the projection shows it, and what that may be in space where the symmetry is known.
 
     Along a pseudocubic [100] of a rhombohedral crystal, the ⟨111⟩ displacements show as ⟨110⟩. A 180° wall shows as
     180°. A 71° wall reverses one component and a 109° wall two: where one of those seen is reversed, either shows as
     90°; a 71° wall that reverses the component along the beam does not show at all, and a 109° wall that reverses both
-    components in the image shows as 180° too.
+    components in the image shows as 180° too. In a tetragonal crystal, whose ⟨100⟩ displacements lie in the image or
+    along the beam, the turn between two that are seen is the turn in space.
 
     Parameters
     ----------
@@ -57,6 +67,8 @@ def kind_of(domains: Domains, one: int, two: int, turn_deg: float, width_cells: 
         Angle between their displacements.
     width_cells
         Width of the wall in cells; nan where unknown.
+    symmetry
+        Of the material, where one was named.
     """
     polar = int(domains.polar[one]) + int(domains.polar[two])
     if polar == 0:
@@ -64,11 +76,11 @@ def kind_of(domains: Domains, one: int, two: int, turn_deg: float, width_cells: 
     if polar == 1:
         return "rim of a polar region"
     if turn_deg >= 180.0 - ABOUT_DEG:
-        return "180° in projection"
+        return "180° in projection" + IN_SPACE[symmetry][0]
     if turn_deg < GRADUAL_DEG and width_cells > GRADUAL_CELLS:
         return "gradual turn"
     if abs(turn_deg - 90.0) <= ABOUT_DEG:
-        return "90° in projection (71° or 109°)"
+        return "90° in projection" + IN_SPACE[symmetry][1]
     return f"{turn_deg:.0f}° in projection"
 
 

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from dipolar.core.domains import Domains, Profile, Wall
 from dipolar.core.errors import SettingsError
+from dipolar.core.material import Symmetry
 from dipolar.core.nouns import Cells, Columns
 from dipolar.maps.boundaries import Boundary, boundaries
 from dipolar.maps.curve import Curve, beside, shifted, smooth_curve
@@ -65,6 +66,7 @@ class _Scene:
     owner: Int32[np.ndarray, " point"]
     edge_px: float
     fit: WallFit
+    symmetry: Symmetry | None
 
 
 def find_walls(
@@ -75,6 +77,7 @@ def find_walls(
     columns: Columns | None = None,
     fit: WallFit | None = None,
     uc_per_cm2_per_pm: float | None = None,
+    symmetry: Symmetry | None = None,
 ) -> tuple[Wall, ...]:
     """Return the walls between domains, the longest first.
 
@@ -98,6 +101,8 @@ def find_walls(
         How profiles are fitted.
     uc_per_cm2_per_pm
         Polarization per displacement, signed; None speaks of displacement only.
+    symmetry
+        Of the material, for what walls are in space; None names them by what is seen only.
     """
     fit = WallFit() if fit is None else fit
     found = [part for part in _found(cells, domains) if len(part.points_px) >= fit.shortest_cells]
@@ -113,6 +118,7 @@ def find_walls(
         owner=np.repeat(np.arange(len(found), dtype=np.int32), [len(part.points_px) for part in found]),
         edge_px=edge_px(cells),
         fit=fit,
+        symmetry=symmetry,
     )
     walls = [_wall(scene, number, part, rng, uc_per_cm2_per_pm) for number, part in enumerate(found)]
     return tuple(sorted(walls, key=lambda wall: -wall.length_px))
@@ -150,7 +156,7 @@ def _wall(
     return Wall(
         before=boundary.before,
         after=boundary.after,
-        kind=kind_of(domains, boundary.before, boundary.after, turn, profile.width_px[1] / edge),
+        kind=kind_of(domains, boundary.before, boundary.after, turn, profile.width_px[1] / edge, scene.symmetry),
         turn_deg=turn,
         turn_sigma_deg=turn_sigma,
         points_px=points,

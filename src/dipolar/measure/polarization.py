@@ -6,10 +6,10 @@ import math
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from dipolar.core.errors import CalibrationError, SettingsError
-from dipolar.core.material import BornCharges, Polarization, PolarMaterial
+from dipolar.core.material import BornCharges, Polarization, PolarMaterial, Symmetry
 from dipolar.core.nouns import Cells
 
 PRESETS = ("BaTiO3", "BiFeO3", "PbTiO3")
@@ -18,7 +18,8 @@ SHORT = {"bto": "BaTiO3", "bfo": "BiFeO3", "pto": "PbTiO3"}
 BORN = ("b", "oxygen_parallel", "oxygen_perpendicular", "oxygen_parallel_ratio", "oxygen_perpendicular_ratio")
 HOW = (
     'write a file mine.toml: name = "…", source = "…", factor_uc_per_cm2_per_pm = -2.3 (per displacement of B in its '
-    "A cage; negative where the polarization points against it) and, where known, factor_relative_sigma = 0.1; or "
+    "A cage; negative where the polarization points against it) and, where known, factor_relative_sigma = 0.1 and "
+    f'symmetry = "…" ({" or ".join(get_args(Symmetry))}); or '
     f"instead of the factor a table [born] with {', '.join(BORN)} and volume_pm3; then name the file"
 )
 
@@ -101,7 +102,7 @@ def _from_file(path: Path) -> PolarMaterial:
 
 def _material(values: dict[str, Any], *, where: str) -> PolarMaterial:
     """Return the material that a file describes, every key of which must be known and of its kind."""
-    known = {"name", "source", "factor_uc_per_cm2_per_pm", "factor_relative_sigma", "assumption", "born"}
+    known = {"name", "source", "symmetry", "factor_uc_per_cm2_per_pm", "factor_relative_sigma", "assumption", "born"}
     wrong = [f'"{key}" is not a key' for key in values if key not in known]
     wrong += [f"{key} is missing" for key in ("name", "source") if not values.get(key)]
     wrong += [
@@ -111,6 +112,8 @@ def _material(values: dict[str, Any], *, where: str) -> PolarMaterial:
         wrong.append("either factor_uc_per_cm2_per_pm or [born] is needed, and not both")
     relative = values.get("factor_relative_sigma", math.nan)
     wrong += [] if _number(relative, nan=True) and not relative < 0 else [f"factor_relative_sigma = {relative!r}"]
+    if values.get("symmetry") not in (None, *get_args(Symmetry)):
+        wrong.append(f"symmetry = {values['symmetry']!r} is not one of {', '.join(get_args(Symmetry))}")
     born = values.get("born", {})
     if not isinstance(born, dict):
         wrong, born = [*wrong, "[born] is no table"], {}
@@ -154,6 +157,7 @@ def _built(values: dict[str, Any], born: dict[str, float], relative: float) -> P
         formula=formula,
         assumption=values.get("assumption", assumption),
         source=values["source"],
+        symmetry=values.get("symmetry"),
     )
 
 

@@ -98,6 +98,7 @@ def find_all(
                 # with A in the middle the corners move, and a cell shows the mean over its own size
                 fit=WallFit(corner_share=0.0 if cells.basis == "A" else 1.0),
                 uc_per_cm2_per_pm=factor,
+                symmetry=None if material is None else material.symmetry,
                 scan=shape,
             )
     return Findings(

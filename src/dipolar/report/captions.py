@@ -65,8 +65,9 @@ def caption(measurement: Measurement, name: str) -> str:
         "domains": (
             "Connected regions of like direction in the colour of their mean displacement, light grey where it is not "
             "told from zero or is within what instruments make. Lines are walls, named by the turn of the displacement "
-            "as it is seen: along [100] a 71° and a 109° wall both turn it by 90°. Right: bound charge, minus the "
-            "divergence; circles are vortices and triangles antivortices that noise does not explain."
+            "as it is seen: along [100] of a rhombohedral crystal, a 71° and a 109° wall both turn it by 90°. Right: "
+            "bound charge, minus the divergence; circles are vortices and triangles antivortices that noise does not "
+            "explain."
         ),
         "walls": (
             "The component of the displacement along the difference of the two domains, against the distance from the "
