@@ -13,8 +13,8 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.learn.networks import MULTIPLE
 
 TILE = 704
-"""Edge of a tile, at most: with its rim, activations stay below 32 MiB, above which the C library returns memory to the system
-after each layer and every page is faulted in again."""
+"""Edge of a tile, at most: with its rim, activations stay below 32 MiB, above which the C library gives memory back to
+the system after each layer and every page is faulted in again."""
 
 
 def dense(
