@@ -120,7 +120,7 @@ def judged(
     model: Model,
     means: Float32[np.ndarray, "member target h w"],
     sigmas: Float32[np.ndarray, "member 2 h w"],
-    features: Float32[np.ndarray, "h w feature"],
+    features: Float32[np.ndarray, "half_h half_w feature"],
 ) -> Said:
     """Return what members say together: combined, recalibrated, with the score of familiarity.
 
