@@ -189,6 +189,8 @@ def slow_offsets(
     cell_px
         Length of the shortest lattice vector.
     """
+    if not any(len(found.quality) for found in shifts):
+        return [np.zeros_like(scan.offset_px) for scan in scans]
     nodes = [np.linspace(0, len(s.data) - 1, max(3, int(len(s.data) / (NODE_CELLS * cell_px)))) for s in scans]
     begin = np.concatenate([[0], np.cumsum([len(n) for n in nodes])])
     blocks, values, weights = [], [], []

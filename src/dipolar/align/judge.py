@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from dipolar.align.average import Stack
 from dipolar.align.correlate import AnyMap, Map, pearson_at, smooth, without_shading
-from dipolar.align.rigid import BLUR_CELLS, SHADING_CELLS
+from dipolar.align.pairs import BLUR_CELLS, SHADING_CELLS
 from dipolar.align.rows import LEVEL_BLUR_CELLS, match_levels
 
 COLUMN_BLUR_CELLS = 0.15

@@ -16,102 +16,14 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 
-from dipolar.align.correlate import (
-    AnyMap,
-    Map,
-    Prepared,
-    binned,
-    correlation,
-    prepare,
-    refine_peak,
-    smooth,
-    without_shading,
-)
+from dipolar.align.correlate import AnyMap, Map, refine_peak
 from dipolar.align.lattice import period
+from dipolar.align.pairs import Pairs, compare_all
 
-BLUR_CELLS = 0.6
-"""Blur in which the lattice vanishes: its first harmonic is damped by exp(-2 pi² 0.36) = 8e-4."""
-SHADING_CELLS = 3.0
-"""What varies more slowly than this may belong to the scan or the detector, and does not count."""
-PIXELS_PER_CELL = 6
-"""Frames are binned to this: enough for peaks to a quarter of a cell."""
-LEAST_OVERLAP = 0.2
-"""Pairs are compared where they share this part of a frame."""
 PHASE_NATS = 6.0
 """What a plain correlation of 1 counts for: it tells where in the cell a frame lies, never in which cell."""
 TAIL = 6.0
 """Degrees of freedom of Student's distribution that the drift's steps are taken to follow: stages do jump."""
-CHANCE = 0.98
-"""This share of the shifts of a pair agree by chance at most as well as is discounted."""
-MOST_NATS = 200.0
-"""No pair counts for more: likelihoods that large only say that the model is not the whole truth."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Pairs:
-    """Evidence for every shift between any two frames, on the binned grid."""
-
-    sharp: Float[np.ndarray, "frame frame y x"]
-    """Correlation of all that is in the frames, times the root of their overlap: peaks at the lattice vectors."""
-    evidence: Float[np.ndarray, "frame frame y x"]
-    """Log-likelihood of the shift from what is not periodic, in nats, 0 where it says nothing."""
-    reach: tuple[int, int]
-    """Largest shift (y, x), in bins."""
-    factor: int
-    """Pixels per bin."""
-
-
-def compare_all(images: list[Map], *, cell_px: float, reach_px: float) -> Pairs:
-    """Return the evidence of all pairs of frames.
-
-    Parameters
-    ----------
-    images
-        Frames resampled on the same axes; nan where unknown.
-    cell_px
-        Length of the shortest lattice vector.
-    reach_px
-        Largest shift between two frames that is considered.
-    """
-    factor = max(1, int(cell_px / PIXELS_PER_CELL))
-    cell = cell_px / factor
-    small = [binned(image, factor) for image in images]
-    reach = (
-        min(int(np.ceil(reach_px / factor)), small[0].shape[0] - 2),
-        min(int(np.ceil(reach_px / factor)), small[0].shape[1] - 2),
-    )
-    flat = [without_shading(image, SHADING_CELLS * cell) for image in small]
-    sharp_ready = [prepare(image, reach=reach) for image in flat]
-    blurred_ready = [prepare(smooth(image, BLUR_CELLS * cell), reach=reach) for image in flat]
-    count = len(images)
-    known = min(int(np.count_nonzero(np.isfinite(image))) for image in small)
-    shape = (2 * reach[0] + 1, 2 * reach[1] + 1)
-    sharp, evidence = np.zeros((count, count, *shape)), np.zeros((count, count, *shape))
-    for f in range(count):
-        for g in range(f):
-            for field, made in (
-                (sharp, _weighed(sharp_ready[f], sharp_ready[g], reach, LEAST_OVERLAP * known, known)),
-                (evidence, _evidence(blurred_ready[f], blurred_ready[g], reach, LEAST_OVERLAP * known, cell)),
-            ):
-                field[f, g] = made
-                field[g, f] = made[::-1, ::-1]
-    return Pairs(sharp=sharp, evidence=evidence, reach=reach, factor=factor)
-
-
-def _weighed(one: Prepared, other: Prepared, reach: tuple[int, int], least: float, known: int) -> Map:
-    """Return the correlation times the root of the overlap, as a share of a frame: few pixels agree more easily."""
-    r, pixels = correlation(one, other, reach=reach, least=least)
-    return r * np.sqrt(np.minimum(pixels / known, 1.0))
-
-
-def _evidence(one: Prepared, other: Prepared, reach: tuple[int, int], least: float, cell: float) -> Map:
-    """Return -n/2 ln(1 - r²) for positive r: the gain of a common picture over none, for n independent patches."""
-    r, pixels = correlation(one, other, reach=reach, least=least)
-    patches = pixels / (4.0 * np.pi * (BLUR_CELLS * cell) ** 2)
-    gain = -0.5 * patches * np.log(np.maximum(1.0 - np.maximum(r, 0.0) ** 2, 1e-6))
-    # Among so many shifts some agree by chance: only what stands out of a map speaks.
-    chance = float(np.quantile(gain[patches > 0], CHANCE)) if (patches > 0).any() else 0.0
-    return np.clip(gain - chance, 0.0, MOST_NATS)
 
 
 @dataclass(slots=True, eq=False)
@@ -246,8 +158,20 @@ def place_frames(
         Largest shift between two frames that is considered.
     """
     cell_px = period(vectors, otherwise=min(images[0].shape) / 16.0)
-    pairs = compare_all(images, cell_px=cell_px, reach_px=reach_px)
-    count, cell = len(images), cell_px / pairs.factor
+    return place_pairs(compare_all(images, cell_px=cell_px, reach_px=reach_px), cell_px=cell_px)
+
+
+def place_pairs(pairs: Pairs, *, cell_px: float) -> Float[np.ndarray, "frame 2"]:
+    """Return where every frame lies, as `place_frames`, from the evidence of all pairs.
+
+    Parameters
+    ----------
+    pairs
+        From `compare_all`.
+    cell_px
+        Length of the shortest lattice vector.
+    """
+    count, cell = len(pairs.sharp), cell_px / pairs.factor
     first = _most_certain(pairs)
     placing = _Placing(
         pairs=pairs,
