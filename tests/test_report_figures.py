@@ -14,13 +14,14 @@ from matplotlib.quiver import Quiver
 
 import report_example as example
 from dipolar.core.flags import DOUBTFUL_CELL, Flag
+from dipolar.core.geometry import cell_gamma_deg
 from dipolar.core.measurement import Measurement
 from dipolar.report import FIGURES, displacement_colours, displacement_map, full_radius, render_figures
 from dipolar.report.colour import UNKNOWN, ZERO, from_oklab, nice_ceiling, to_oklab, wheel
 from dipolar.report.displacement import block_arrows
 from dipolar.report.ground import label_raster, quadrilaterals
 from dipolar.report.histogram import displacement_histogram
-from dipolar.report.panels import gamma_deg, lattice_quantities
+from dipolar.report.panels import lattice_quantities
 from dipolar.report.sigma import sigmas
 from dipolar.report.style import encode
 
@@ -165,7 +166,7 @@ def test_raster_names_the_cell_under_each_point() -> None:
 def test_gamma_and_units_of_the_lattice_sheet() -> None:
     measured = example.measurement((4, 4), image=False)
     cells = replace(measured.cells, a_px=np.tile([0.0, 20.0], (16, 1)), b_px=np.tile([10.0, 10.0], (16, 1)))
-    np.testing.assert_allclose(gamma_deg(cells), 45.0)
+    np.testing.assert_allclose(cell_gamma_deg(cells), 45.0)
     found = {quantity.title: quantity for quantity in lattice_quantities(replace(measured, cells=cells))}
     assert list(found) == ["a", "b", "gamma", "area", "strain xx", "strain yy", "strain xy", "rotation"]
     np.testing.assert_allclose(found["area"].values, 200 * (example.PIXEL_SIZE_PM / 1000) ** 2)

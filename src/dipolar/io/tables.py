@@ -9,6 +9,7 @@ import numpy as np
 
 from dipolar.core.atomic import atomic_file
 from dipolar.core.errors import FormatError
+from dipolar.core.geometry import cell_area_px2, cell_gamma_deg
 from dipolar.core.nouns import Cells, Columns
 from dipolar.core.units import angle_deg, magnitude
 
@@ -54,8 +55,7 @@ def cells_table(cells: Cells) -> Table:
     variance = cells.covariance_px2
     sigma = np.sqrt(variance[:, [0, 1], [0, 1]])
     a, b = magnitude(cells.a_px), magnitude(cells.b_px)
-    cross = cells.a_px[:, 0] * cells.b_px[:, 1] - cells.a_px[:, 1] * cells.b_px[:, 0]
-    along = np.sum(cells.a_px * cells.b_px, axis=1)
+    area = cell_area_px2(cells)
     length = magnitude(cells.displacement_px)
     return {
         "row": cells.row,
@@ -70,8 +70,8 @@ def cells_table(cells: Cells) -> Table:
         "angle_deg": angle_deg(cells.displacement_px),
         "a_pm": a * pm,
         "b_pm": b * pm,
-        "gamma_deg": np.degrees(np.arctan2(np.abs(cross), along)),
-        "area_pm2": np.abs(cross) * pm**2,
+        "gamma_deg": cell_gamma_deg(cells),
+        "area_pm2": area * pm**2,
         "flags": cells.flags,
         "dy_px": cells.displacement_px[:, 0],
         "dx_px": cells.displacement_px[:, 1],
@@ -81,7 +81,7 @@ def cells_table(cells: Cells) -> Table:
         "magnitude_px": length,
         "a_px": a,
         "b_px": b,
-        "area_px2": np.abs(cross),
+        "area_px2": area,
         "a_sigma_px": cells.a_sigma_px,
         "b_sigma_px": cells.b_sigma_px,
         "area_sigma_px2": cells.area_sigma_px2,

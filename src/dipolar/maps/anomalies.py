@@ -9,9 +9,10 @@ from scipy.stats import chi2
 
 from dipolar.core.domains import Anomalies, Domains
 from dipolar.core.flags import Flag, has
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells, Columns
 from dipolar.maps.features import Features, features
-from dipolar.maps.neighbours import edge_px, neighbours
+from dipolar.maps.neighbours import neighbours
 
 USUAL = 4.0
 """Deviations, in robust standard deviations, up to which cells tell how features go together."""
@@ -106,7 +107,8 @@ def _strangest(cells: Cells, rows: np.ndarray, most: int) -> np.ndarray:
     """Return the first rows that are not too near to one before."""
     if not len(rows):
         return rows
-    near = cKDTree(cells.positions_px[rows]).query_ball_point(cells.positions_px[rows], APART_CELLS * edge_px(cells))
+    places = cells.positions_px[rows]
+    near = cKDTree(places).query_ball_point(places, APART_CELLS * cell_edge_px(cells))
     taken = np.zeros(len(rows), dtype=bool)
     kept: list[int] = []
     for place in range(len(rows)):

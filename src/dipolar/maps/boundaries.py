@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int32, Int64
 
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells
-from dipolar.maps.neighbours import DOWN, DOWN_RIGHT, RIGHT, edge_px
+from dipolar.maps.neighbours import DOWN, DOWN_RIGHT, RIGHT
 
 GAP = 2.5
 """Cells missing in a wall, in edges of the cell, across which it goes on."""
@@ -66,7 +67,7 @@ def boundaries(
             closed.append(chain)
         else:
             chains.setdefault(int(found.pair[chain[0]]), []).append(chain)
-    gap = GAP * edge_px(cells) if len(cells.flags) else 0.0
+    gap = GAP * cell_edge_px(cells) if len(cells.flags) else 0.0
     whole = [(chain, False) for parts in chains.values() for chain in _joined(parts, middle, gap)]
     result = []
     for chain, ring in whole + [(chain, True) for chain in closed]:

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from dipolar.core.errors import SettingsError
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells
 from dipolar.maps.mixture import Mixture, best_mixture, groups
-from dipolar.maps.neighbours import Planes, edge_px, voters
+from dipolar.maps.neighbours import Planes, voters
 
 FLOOR = 0.02
 """Share of the cell's edge up to which a displacement is not told from what mistilt and scan make: 8 pm of 396."""
@@ -65,7 +66,7 @@ class FoundDirections(AbstractDirections):
                 mixture = best_mixture(*means, most=self.most, worth=1.0 / 9.0)
         group = groups(
             mixture,
-            floor_px=self.floor * edge_px(cells),
+            floor_px=self.floor * cell_edge_px(cells),
             least_turn_deg=self.least_turn_deg,
             noise_px2=np.median(covariance, axis=0) / 9.0,
         )

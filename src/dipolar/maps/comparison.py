@@ -12,8 +12,9 @@ from dipolar.core.comparison import Agreement, Comparison, Places
 from dipolar.core.domains import Anomalies
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.flags import DOUBTFUL_CELL, has
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells
-from dipolar.maps.neighbours import edge_px, neighbours
+from dipolar.maps.neighbours import neighbours
 
 SAME_CELL = 0.5
 """Cells of two tables nearer than this share of the cell's edge are the same one."""
@@ -83,7 +84,7 @@ def match(measured: Cells, predicted: Cells) -> Int32[np.ndarray, "pair 2"]:
     """Return rows (measured, predicted) of the cells that are the same one, in the order of the measured table."""
     if not len(measured.flags) or not len(predicted.flags):
         return np.zeros((0, 2), dtype=np.int32)
-    reach = SAME_CELL * edge_px(measured)
+    reach = SAME_CELL * cell_edge_px(measured)
     rows = np.arange(len(measured.flags))
     distance, there = cKDTree(predicted.positions_px).query(measured.positions_px)
     _, back = cKDTree(measured.positions_px).query(predicted.positions_px)
@@ -220,7 +221,7 @@ def _with_anomalies(
     cluster = np.full(len(anomalies.cell), -1)
     if len(strange):
         distance, nearest = cKDTree(cells.positions_px[strange]).query(anomalies.positions_px)
-        beside = distance < BESIDE_CELLS * edge_px(cells)
+        beside = distance < BESIDE_CELLS * cell_edge_px(cells)
         cluster[beside] = label[strange[nearest[beside]]]
     score, reason = score.copy(), list(reason)
     relative = anomalies.score / usual

@@ -7,11 +7,12 @@ from jaxtyping import Bool, Float, Int32
 from scipy.stats import chi2
 
 from dipolar.core.domains import Domains
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells
 from dipolar.maps.choices import AbstractDirections, FoundDirections, States
 from dipolar.maps.islands import connected, without_islands, without_seams
 from dipolar.maps.mixture import component_log_density
-from dipolar.maps.neighbours import Planes, edge_px, local_planes, neighbours, voters
+from dipolar.maps.neighbours import Planes, local_planes, neighbours, voters
 from dipolar.maps.sizes import domain_means, domain_sizes
 from dipolar.maps.smooth import agreed
 
@@ -135,7 +136,7 @@ def _described(
         label=label,
         probability=probability,
         state=state[np.unique(label, return_index=True)[1]],
-        polar=(length > floor * edge_px(cells)) & (length > 2.0 * sigma),
+        polar=(length > floor * cell_edge_px(cells)) & (length > 2.0 * sigma),
         mean_px=means.mean_px,
         mean_covariance_px2=means.covariance_px2,
         angle_deg=means.angle_deg,

@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
 from dipolar.core.domains import Domains
+from dipolar.core.geometry import cell_edge_px, cell_gamma_deg
 from dipolar.core.nouns import Cells, Columns
-from dipolar.maps.neighbours import edge_px, local_planes
+from dipolar.maps.neighbours import local_planes
 
 TO_SIGMA = 1.4826
 """Median absolute deviation → standard deviation of a normal distribution."""
@@ -149,9 +150,7 @@ def _tail(probability: Float[np.ndarray, " row"]) -> Float[np.ndarray, " row"]:
 
 def _geometry(cells: Cells) -> tuple[Float[np.ndarray, " cell"], ...]:
     length_a, length_b = np.linalg.norm(cells.a_px, axis=1), np.linalg.norm(cells.b_px, axis=1)
-    cross = cells.a_px[:, 0] * cells.b_px[:, 1] - cells.a_px[:, 1] * cells.b_px[:, 0]
-    gamma = np.degrees(np.arctan2(np.abs(cross), np.sum(cells.a_px * cells.b_px, axis=1)))
-    return length_a, length_b, gamma
+    return length_a, length_b, cell_gamma_deg(cells)
 
 
 def _light(cells: Cells, columns: Columns) -> list[tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]]:
@@ -201,7 +200,7 @@ def _missing(cells: Cells, around: Int32[np.ndarray, "cell 8"]) -> Int32[np.ndar
     rows, step = np.nonzero(around < 0)
     if not len(rows):
         return result
-    edge, steps = edge_px(cells), np.array(STEPS)[step]
+    edge, steps = cell_edge_px(cells), np.array(STEPS)[step]
     places = cells.positions_px[rows] + steps[:, :1] * cells.b_px[rows] + steps[:, 1:] * cells.a_px[rows]
     tree = cKDTree(cells.positions_px)
     empty = np.flatnonzero(tree.query(places, distance_upper_bound=0.6 * edge)[0] > 0.6 * edge)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from dipolar.core.flags import DOUBTFUL_CELL, has
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells
 
 RIGHT, LEFT, DOWN, UP, DOWN_RIGHT, UP_LEFT, DOWN_LEFT, UP_RIGHT = range(8)
@@ -85,18 +86,6 @@ def voters(cells: Cells) -> Bool[np.ndarray, " cell"]:
     return known & (variance > 0).all(axis=1) & ~has(cells.flags, DOUBTFUL_CELL)
 
 
-def edge_px(cells: Cells) -> float:
-    """Return the median square root of the cell area, nan without cells."""
-    if not len(cells.flags):
-        return float("nan")
-    return float(np.median(np.sqrt(area_px2(cells))))
-
-
-def area_px2(cells: Cells) -> Float[np.ndarray, " cell"]:
-    """Return the area of each cell in px²."""
-    return np.abs(cells.a_px[:, 0] * cells.b_px[:, 1] - cells.a_px[:, 1] * cells.b_px[:, 0])
-
-
 def local_planes(cells: Cells, around: Int32[np.ndarray, "cell 8"], *, without_self: bool = False) -> Planes:
     """Return the plane through the displacements of each cell and its eight neighbours, with its covariance.
 
@@ -123,7 +112,7 @@ def local_planes(cells: Cells, around: Int32[np.ndarray, "cell 8"], *, without_s
     covariance = np.nan_to_num(cells.covariance_px2)[rows]
     weight = np.where(counts, 1.0 / np.maximum(np.trace(covariance, axis1=2, axis2=3) / 2.0, 1e-30), 0.0)
     weight /= np.maximum(weight.max(axis=1, keepdims=True), 1e-300)
-    scale = edge_px(cells) if count else 1.0
+    scale = cell_edge_px(cells) if count else 1.0
     away = (cells.positions_px[rows] - cells.positions_px[:, None]) / scale
     design = np.concatenate([np.ones((count, 9, 1)), away], axis=2)
     normal = np.einsum("nk,nki,nkj->nij", weight, design, design)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int32
 
+from dipolar.core.geometry import cell_area_px2
 from dipolar.core.nouns import Cells
 from dipolar.core.units import angle_deg
 from dipolar.maps.islands import links, within
-from dipolar.maps.neighbours import DOWN, RIGHT, area_px2, voters
+from dipolar.maps.neighbours import DOWN, RIGHT, voters
 
 FEWEST_INSIDE = 6
 """Cells away from the rim of a domain below which all its cells make the mean."""
@@ -132,7 +133,7 @@ def domain_sizes(
     Two things are uncertain: labels in doubt, p (1 - p) each; and where between two cells the wall runs, evenly spread
     over one cell, the same for all cells along one straight stretch of it.
     """
-    area = area_px2(cells)
+    area = cell_area_px2(cells)
     number = np.bincount(label, minlength=count)
     total = np.bincount(label, weights=area, minlength=count)
     mean_area = total / np.maximum(number, 1)

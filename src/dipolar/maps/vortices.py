@@ -9,8 +9,9 @@ from jaxtyping import Float, Int32
 from scipy.special import ndtr
 
 from dipolar.core.domains import Defects
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells
-from dipolar.maps.neighbours import DOWN, LEFT, RIGHT, UP, edge_px, neighbours, voters
+from dipolar.maps.neighbours import DOWN, LEFT, RIGHT, UP, neighbours, voters
 
 LOOPS = (2, 4, 6)
 """Edges, in cells, of the square loops tried: in the middle of a vortex the displacement is too short to tell."""
@@ -57,7 +58,7 @@ def find_defects(cells: Cells, *, most_p: float = 0.01) -> Defects:
     # the smallest of loops that are all but certain stands nearest to the core
     order = np.lexsort((size, np.maximum(p_noise, 1e-6)))
     kept: list[int] = []
-    edge = edge_px(cells)
+    edge = cell_edge_px(cells)
     for row in order.tolist():
         near = np.linalg.norm(middle[kept] - middle[row], axis=1) if kept else np.zeros(0)
         room = (np.maximum(size[kept], size[row]) / 2.0 + CROWD) * edge

@@ -10,11 +10,12 @@ from scipy.spatial import cKDTree
 
 from dipolar.core.domains import Domains, Profile, Wall
 from dipolar.core.errors import SettingsError
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.material import Symmetry
 from dipolar.core.nouns import Cells, Columns
 from dipolar.maps.boundaries import Boundary, boundaries
 from dipolar.maps.curve import Curve, beside, shifted, smooth_curve
-from dipolar.maps.neighbours import edge_px, neighbours, voters
+from dipolar.maps.neighbours import neighbours, voters
 from dipolar.maps.pieces import FEWEST_CELLS, Pieces, fit_pieces
 from dipolar.maps.profile import OPEN, Across, Posterior, Prior, draws, posterior, quantiles
 from dipolar.maps.shape import Shape, fit_shape, moved
@@ -116,7 +117,7 @@ def find_walls(
         tree=cKDTree(cells.positions_px),
         points_px=np.concatenate([part.points_px for part in found]),
         owner=np.repeat(np.arange(len(found), dtype=np.int32), [len(part.points_px) for part in found]),
-        edge_px=edge_px(cells),
+        edge_px=cell_edge_px(cells),
         fit=fit,
         symmetry=symmetry,
     )

@@ -10,6 +10,7 @@ import scipy.stats
 from jaxtyping import Float
 
 from dipolar.core.findings import Modulation, Order, Staggered
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells, Columns, Field
 from dipolar.core.units import angle_deg
 from dipolar.measure.linear import covariance_of
@@ -62,7 +63,7 @@ def antipolar_order(cells: Cells, columns: Columns, *, offset_removed: bool = Fa
         return _nothing(int(np.count_nonzero(good)))
     grain = int(np.bincount(cells.grain[good]).argmax())
     every = channels(cells, columns, good, grain)
-    edge = _edge_px(cells, good)
+    edge = cell_edge_px(cells, good)
     polar, polar_sigma, staggered = _period_two(every[0], columns)
     spread = _spread(every[0], columns)
     modulation, left_out = _strongest(every, cells, columns, good, edge)
@@ -133,11 +134,6 @@ def _nothing(count: int) -> Order:
         staggered=(),
         modulation=None,
     )
-
-
-def _edge_px(cells: Cells, good: np.ndarray) -> float:
-    a, b = cells.a_px[good], cells.b_px[good]
-    return float(np.median(np.sqrt(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))))
 
 
 def _period_two(

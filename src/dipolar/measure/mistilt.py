@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 
 from dipolar.core.findings import Elongation, MistiltFinding, Vector
 from dipolar.core.flags import POSITION_FLAGS, Flag, has
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import A, B, Cells, Columns
 from dipolar.core.units import angle_deg
 from dipolar.measure.linear import mean_displacement
@@ -64,8 +65,7 @@ def mistilt_suspicion(cells: Cells, columns: Columns, *, region: Region | None =
     elongations = tuple(_elongation(columns, region, code) for code in (A, B))
     if np.count_nonzero(rows) < LEAST_COLUMNS or min(e.columns for e in elongations) < LEAST_COLUMNS:
         return _finding("cannot tell", "too few cells and columns that can be trusted", elongations)
-    a, b = cells.a_px[rows], cells.b_px[rows]
-    cell_px = float(np.median(np.sqrt(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))))
+    cell_px = cell_edge_px(cells, rows)
     spread = _spread(cells, columns, rows, cell_px)
     offset, sigma = mean_displacement(cells, columns, rows)
     finding = _compared(offset, sigma, elongations, columns, cell_px)

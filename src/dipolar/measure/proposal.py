@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.ndimage import uniform_filter
 
 from dipolar.core.findings import ReferenceProposal
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.nouns import Cells, Columns
 from dipolar.measure.linear import covariance_of, displacement_weights, mean_displacement
 from dipolar.measure.reference import TO_SIGMA, Region, inside, trusted
@@ -81,8 +82,7 @@ def propose_reference(cells: Cells, columns: Columns) -> ReferenceProposal:
     good = trusted(cells) & np.isfinite(cells.covariance_px2).all(axis=(1, 2))
     if np.count_nonzero(good) < 2 * LEAST_CELLS:
         return _none(f"only {np.count_nonzero(good)} cells can be trusted")
-    a, b = cells.a_px[good], cells.b_px[good]
-    cell_px = float(np.median(np.sqrt(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))))
+    cell_px = cell_edge_px(cells, good)
     blocks = block_means(cells, columns, good, BLOCK_CELLS * cell_px)
     best = _largest(blocks, cell_px)
     if best is None:

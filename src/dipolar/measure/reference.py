@@ -9,6 +9,7 @@ from jaxtyping import Bool
 
 from dipolar.core.errors import DataError
 from dipolar.core.flags import DOUBTFUL_CELL, has
+from dipolar.core.geometry import cell_area_px2
 from dipolar.core.nouns import Cells, Columns, Reference
 from dipolar.measure.linear import mean_displacement
 
@@ -32,8 +33,7 @@ def lattice_size_px(cells: Cells, *, region: Region | None = None) -> tuple[floa
     rows = rows if rows.any() else inside(cells, region)
     if not rows.any():
         return float("nan"), float("nan")
-    a, b = cells.a_px[rows], cells.b_px[rows]
-    size = np.sqrt(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]))
+    size = np.sqrt(cell_area_px2(cells)[rows])
     middle = float(np.median(size))
     if len(size) < 2:
         return middle, float("nan")

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dipolar.core.flags import POSITION_FLAGS, Flag, has
+from dipolar.core.geometry import cell_gamma_deg
 from dipolar.core.nouns import Cells, Columns
 from dipolar.core.units import magnitude
 from dipolar.measure.reference import TO_SIGMA, trusted
@@ -20,7 +21,7 @@ def summarize(columns: Columns, cells: Cells) -> dict[str, float | int | str | N
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
     good = trusted(cells)
     length_a, length_b = (scale * magnitude(edge[good]) for edge in (cells.a_px, cells.b_px))
-    gamma = _angle_deg(cells.a_px[good], cells.b_px[good])
+    gamma = cell_gamma_deg(cells)[good]
     displacement = scale * cells.displacement_px[good]
     variance = np.diagonal(cells.covariance_px2[good], axis1=1, axis2=2)
     sigma = scale * np.sqrt(np.mean(variance, axis=1))
@@ -57,12 +58,6 @@ def summarize(columns: Columns, cells: Cells) -> dict[str, float | int | str | N
         mine = scale * np.sqrt(np.diagonal(columns.covariance_px2, axis1=1, axis2=2))[columns.sublattice == sublattice]
         result[f"column_sigma_median_{name}_{unit}"] = _median(mine[np.isfinite(mine).all(axis=1)].ravel())
     return result
-
-
-def _angle_deg(a: Float[np.ndarray, "cell 2"], b: Float[np.ndarray, "cell 2"]) -> Float[np.ndarray, " cell"]:
-    """Return the angle between the edges, 0 to 180."""
-    cross = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
-    return np.degrees(np.arctan2(cross, np.sum(a * b, axis=1)))
 
 
 def _known(value: float) -> float | None:

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from dipolar.core.domains import Anomalies, Maps
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.measurement import Measurement
 
-from . import scene, style
+from . import style
 from .ground import ground, show_image, stretch
 from .panels import panel_size
 from .wording import number
@@ -66,7 +67,7 @@ def _number(axes: Axes, found: Anomalies, count: int) -> None:
 
 
 def _draw_crop(axes: Axes, measurement: Measurement, found: Anomalies, place: int) -> None:
-    half = 0.5 * CROP_CELLS * scene.cell_edge_px(measurement.cells)
+    half = 0.5 * CROP_CELLS * cell_edge_px(measurement.cells)
     y, x = found.positions_px[place]
     data = measurement.image.data
     rows = slice(max(0, int(y - half)), min(data.shape[0], int(y + half) + 1))

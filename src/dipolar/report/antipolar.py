@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from dipolar.core.findings import Order
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Field
 
@@ -95,7 +96,7 @@ def _draw_wave(
     show_image(axes, under, dim=0.35)
     values = unit.scale * wave.values
     upper = max(limits(values[np.isfinite(values)], centre=None).vmax or 1.0, 1e-9)
-    edge_mm = scene.cell_edge_px(measurement.cells) * width / under.shape[1]
+    edge_mm = cell_edge_px(measurement.cells) * width / under.shape[1]
     dots = axes.scatter(
         wave.positions_px[:, 1],
         wave.positions_px[:, 0],

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Cells
 from dipolar.core.units import magnitude
@@ -126,7 +127,7 @@ def _draw_cells(axes: Axes, measurement: Measurement, radius: float) -> None:
 
 def _draw_arrows(axes: Axes, measurement: Measurement, radius_px: float, *, px_mm: float) -> Arrows:
     """Draw arrows where there is room; one of the full radius is as long as its block is wide."""
-    edge_px = scene.cell_edge_px(measurement.cells)
+    edge_px = cell_edge_px(measurement.cells)
     if not edge_px > 0:
         return block_arrows(measurement.cells, step=1)
     step = max(1, int(np.ceil(ARROW_BLOCK_MM / (edge_px * px_mm))))
@@ -235,7 +236,7 @@ def _draw_arrow_key(
     *,
     px_mm: float,
 ) -> None:
-    length_mm = 0.9 * step * scene.cell_edge_px(measurement.cells) * px_mm
+    length_mm = 0.9 * step * cell_edge_px(measurement.cells) * px_mm
     shown = 1.0 if length_mm <= 14 else 0.5  # a key as long as a large cell would not fit
     axes = style.axes_mm(drawn, at[0], at[1], 16, 4)
     axes.set(xlim=(0, 16), ylim=(0, 4))

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from dipolar.core.domains import Domains, Maps, Wall
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.measurement import Measurement
 
 from . import colour, scene, style
@@ -207,7 +208,7 @@ def _domain_rows(measurement: Measurement, domains: Domains, *, most: int) -> It
 
 
 def _wall_rows(measurement: Measurement, maps: Maps) -> Iterator[Row]:
-    unit, edge = scene.unit_of(measurement), scene.cell_edge_px(measurement.cells)
+    unit, edge = scene.unit_of(measurement), cell_edge_px(measurement.cells)
     for place, wall in enumerate(maps.walls[:MOST_ROWS]):
         length = with_sigma(wall.length_px / edge, wall.length_sigma_px / edge, "cells")
         turn = (

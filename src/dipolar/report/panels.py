@@ -12,8 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
+from dipolar.core.geometry import cell_area_px2, cell_gamma_deg
 from dipolar.core.measurement import Measurement
-from dipolar.core.nouns import Cells
 from dipolar.core.units import magnitude
 
 from . import colour, scene, style
@@ -46,11 +46,11 @@ class Quantity:
 def lattice_quantities(measurement: Measurement) -> list[Quantity]:
     """Return a, b, gamma and area, then every field of the measurement; strain in per cent."""
     cells, unit = measurement.cells, scene.unit_of(measurement)
-    calibrated, area = unit.name == "pm", unit.scale**2 * scene.cell_area_px2(cells)
+    calibrated, area = unit.name == "pm", unit.scale**2 * cell_area_px2(cells)
     named = [
         ("a", unit.name, unit.scale * magnitude(cells.a_px)),
         ("b", unit.name, unit.scale * magnitude(cells.b_px)),
-        ("gamma", "°", gamma_deg(cells)),
+        ("gamma", "°", cell_gamma_deg(cells)),
         ("area", "nm²" if calibrated else "px²", area * (1e-6 if calibrated else 1.0)),
     ]
     trusted = scene.trusted_cells(cells)
@@ -64,13 +64,6 @@ def lattice_quantities(measurement: Measurement) -> list[Quantity]:
         symbol = "%" if percent else {"deg": "°"}.get(field.unit, field.unit)
         found.append(Quantity(title=title, unit=symbol, values=field.values * (100 if percent else 1), centre=0.0))
     return found
-
-
-def gamma_deg(cells: Cells) -> Float[np.ndarray, " cell"]:
-    """Return the angle between a and b of each cell in degrees."""
-    across = cells.a_px[:, 1] * cells.b_px[:, 0] - cells.a_px[:, 0] * cells.b_px[:, 1]
-    angle: Float[np.ndarray, " cell"] = np.degrees(np.arctan2(np.abs(across), np.sum(cells.a_px * cells.b_px, axis=1)))
-    return angle
 
 
 def panel_size(aspect: float, *, widest: float, tallest: float) -> tuple[float, float]:

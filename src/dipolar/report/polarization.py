@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.material import Polarization
 from dipolar.core.measurement import Measurement
 from dipolar.core.units import angle_deg, magnitude
@@ -94,7 +95,7 @@ def _draw(axes: Axes, measurement: Measurement, polarization: Polarization, radi
     show_image(axes, under, dim=0.25)
     vectors = np.where(trusted[:, None], polarization.vectors_uc_per_cm2, np.nan)
     paint(axes, under, colour.displacement_colours(vectors, full_radius=radius), hatched=~trusted)
-    edge_px = scene.cell_edge_px(cells)
+    edge_px = cell_edge_px(cells)
     step = max(1, int(np.ceil(ARROW_BLOCK_MM / (edge_px * px_mm))))
     arrows = block_arrows(replace(cells, displacement_px=polarization.vectors_uc_per_cm2), step=step)
     if len(arrows.positions_px):

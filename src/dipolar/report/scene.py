@@ -52,15 +52,3 @@ def median(values: Float[np.ndarray, " row"]) -> float:
     """Return the median of the finite values, nan where there are none."""
     finite = values[np.isfinite(values)]
     return float(np.median(finite)) if finite.size else float("nan")
-
-
-def cell_area_px2(cells: Cells) -> Float[np.ndarray, " cell"]:
-    """Return the area spanned by the mean edges a and b of each cell, in px²."""
-    area: Float[np.ndarray, " cell"]
-    area = np.abs(cells.a_px[:, 0] * cells.b_px[:, 1] - cells.a_px[:, 1] * cells.b_px[:, 0])
-    return area
-
-
-def cell_edge_px(cells: Cells) -> float:
-    """Return the median square root of the cell area, nan without cells."""
-    return median(np.sqrt(cell_area_px2(cells)))

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float, UInt32
 
 from dipolar.core.flags import MEANING, has
+from dipolar.core.geometry import cell_area_px2, cell_gamma_deg
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import UNASSIGNED, A, B
 from dipolar.core.units import magnitude
 
 from . import scene
 from .displacement import full_radius
-from .panels import gamma_deg
 from .wording import UNKNOWN, basis_words, name_and_unit, number, reference_words, with_sigma
 
 SOURCES = {
@@ -103,8 +103,8 @@ def _lattice(measurement: Measurement) -> Iterator[Row]:
     for name, symbol, scale, values, sigma in (
         ("a", unit.name, unit.scale, magnitude(cells.a_px), cells.a_sigma_px),
         ("b", unit.name, unit.scale, magnitude(cells.b_px), cells.b_sigma_px),
-        ("gamma", "°", 1.0, gamma_deg(cells), cells.gamma_sigma_deg),
-        ("area", f"{unit.name}²", unit.scale**2, scene.cell_area_px2(cells), cells.area_sigma_px2),
+        ("gamma", "°", 1.0, cell_gamma_deg(cells), cells.gamma_sigma_deg),
+        ("area", f"{unit.name}²", unit.scale**2, cell_area_px2(cells), cells.area_sigma_px2),
     ):
         middle = scale * scene.median(values[trusted])
         spread, one = scale * robust_spread(values[trusted]), scale * scene.median(sigma[trusted])

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
 from dipolar.core.domains import Maps, Wall
+from dipolar.core.geometry import cell_edge_px
 from dipolar.core.measurement import Measurement
 
 from . import scene, style
@@ -31,7 +32,7 @@ def walls_figure(measurement: Measurement, maps: Maps) -> Figure:
         return style.message("no wall long enough for a profile was found", title=title, name=name)
     drawn = style.figure(style.TWO_COLUMNS_MM, 16 + ROW_MM * len(known))
     style.heading(drawn, title, name)
-    unit, edge = scene.unit_of(measurement), scene.cell_edge_px(measurement.cells)
+    unit, edge = scene.unit_of(measurement), cell_edge_px(measurement.cells)
     for row, (place, wall) in enumerate(known):
         top = 14 + row * ROW_MM
         last = row == len(known) - 1
