@@ -19,6 +19,8 @@ from dipolar.core.errors import FormatError, ImageError, SettingsError
 from dipolar.core.flags import Flag, has
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Image, same
+from dipolar.io.finding_tables import cell_findings_table
+from dipolar.io.places_table import places_table
 from dipolar.learn.familiarity import learn_familiarity
 from dipolar.learn.predictor import Model, predict
 from dipolar.learn.store import write_model
@@ -79,10 +81,13 @@ def test_cells_have_the_values_of_the_dense_field(plain):
     said = plain.findings.prediction
     y, x, step = said.grid_px
     assert (y, x, step) == (1.5, 1.5, 4.0) and said.displacement_px.shape == (64, 64, 2)
-    rows, cols = np.rint((plain.cells.positions_px - (y, x)) / step).astype(int).T
-    near = said.displacement_px[rows, cols]
-    assert np.abs(near - plain.cells.displacement_px).max() < 0.3 * np.ptp(said.displacement_px)
-    assert np.corrcoef(said.sigma_px[rows, cols, 0], np.sqrt(plain.cells.covariance_px2[:, 0, 0]))[0, 1] > 0.7
+    row, col = np.floor((plain.cells.positions_px - (y, x)) / step).astype(int).T
+    for field, values in (
+        (said.displacement_px, plain.cells.displacement_px),
+        (said.sigma_px, films.sigmas(plain.cells.covariance_px2)),
+    ):
+        around = np.stack([field[row + i, col + j] for i in (0, 1) for j in (0, 1)])
+        assert (values > around.min(axis=0) - 1e-6).all() and (values < around.max(axis=0) + 1e-6).all()
     np.testing.assert_array_equal(plain.cells.covariance_px2[:, 0, 1], 0.0)
     assert said.columns.shape == (3, 128, 128) and said.columns_grid_px == (0.5, 0.5, 2.0)
     np.testing.assert_allclose(said.columns.sum(axis=0), 1.0, atol=1e-5)
@@ -118,8 +123,8 @@ def test_lengths_do_not_depend_on_the_magnification():
         parameters.append([np.median(field.values) for field in said.fields])
     assert np.corrcoef(fields[0].ravel(), fields[1].ravel())[0, 1] > 0.98
     assert fields[0].std() == pytest.approx(fields[1].std(), rel=0.2)
-    assert sigmas[0] == pytest.approx(sigmas[1], rel=0.02)
-    assert parameters[0] == pytest.approx(parameters[1], rel=0.01)
+    assert sigmas[0] == pytest.approx(sigmas[1], rel=0.06)
+    assert parameters[0] == pytest.approx(parameters[1], rel=0.03)
 
 
 def test_parameters_of_the_cell_are_told_in_pm_or_in_px(film, plain):
@@ -161,7 +166,7 @@ def knowing(film: Simulated) -> Model:
     return replace(model, familiarity=known)
 
 
-def test_cells_unlike_the_training_images_are_flagged_and_do_not_count(film, tmp_path):
+def test_cells_unlike_the_training_images_are_flagged_and_do_not_count(film):
     model = knowing(film)
     usual = predicted(film.image, model=model)
     assert np.mean(usual.findings.prediction.flagged) < 0.1
@@ -177,15 +182,12 @@ def test_cells_unlike_the_training_images_are_flagged_and_do_not_count(film, tmp
     places = found.findings.places
     assert places.reason[0].startswith("unlike the training images")
     assert places.positions_px[0, 1] > 128 and (np.diff(places.score) <= 0).all()
-    folder = write_result(found, tmp_path / "noisy.dipolar")
-    with (folder / "places.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["y_px", "x_px", "y_nm", "x_nm", "reason", "score"] and len(rows) == len(places.reason)
-    assert float(rows[0]["x_nm"]) == pytest.approx(places.positions_px[0, 1] * 0.01725, rel=1e-6)
-    with (folder / "cells.csv").open(encoding="utf-8", newline="") as file:
-        cells = list(csv.DictReader(file))
-    assert [float(row["ood"]) > 1.0 for row in cells] == said.flagged.tolist()
-    assert float(cells[3]["predicted_a_pm"]) == pytest.approx(said.fields[0].values[3])
+    table = places_table(places)
+    assert list(table) == ["y_px", "x_px", "y_nm", "x_nm", "reason", "score"]
+    np.testing.assert_allclose(table["x_nm"], places.positions_px[:, 1] * 0.01725)
+    more = cell_findings_table(found.findings, found.cells)
+    np.testing.assert_array_equal(more["ood"] > 1.0, said.flagged)
+    np.testing.assert_array_equal(more["predicted_a_pm"], said.fields[0].values)
 
 
 def test_a_network_that_cannot_tell_says_so(plain):
@@ -225,11 +227,15 @@ def test_there_and_back_is_identity(whole, tmp_path):
 def test_the_report_names_the_networks_and_says_how_to_repeat_it(whole, tmp_path):
     folder = write_result(whole, tmp_path / "whole.dipolar")
     assert {"prediction.png", "comparison.png"} <= {path.name for path in (folder / "figures").iterdir()}
+    with (folder / "cells.csv").open(encoding="utf-8", newline="") as file:
+        assert {"ood", "predicted_gamma_deg"} <= set(next(csv.reader(file)))
+    assert (folder / "places.csv").is_file()
     rows = {(row.section, row.name): row.value for row in table_rows(whole)}
     assert rows["Networks", "displacement told by"] == "random"
     told = "Network that tells displacement"
-    assert rows[told, "window"] == "40 network px" and rows[told, "trained with"] == "films 3, seed 7"
+    assert rows[told, "window"] == "40 network px" and rows[told, "trained on"] == "3 films drawn at random"
     assert rows[told, "RMS error on what was held out"].endswith(" pm")
+    assert rows[told, "held out"] == "cells 800, R² 0.990, intervals of 68 % cover 67 %"
     assert ("Beside the fit", "RMS difference of dy") in rows
     assert repeat_lines(whole).command.startswith("dipolar image predict ")
     assert "dipolar.predict_image(" in repeat_lines(whole).python

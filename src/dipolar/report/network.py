@@ -20,6 +20,8 @@ from .wording import counted, name_and_unit, number
 
 SHORT = 12
 """Letters of a checksum that tell it from any other."""
+MOST_NAMES = 4
+"""Training images that are named one by one."""
 DOES = {
     "finder": "finds columns",
     "regressor": "tells displacement",
@@ -75,15 +77,35 @@ def _card_rows(card: Card, *, scale: float, unit: str) -> Iterator[Row]:
     yield Row(section, "sha256", card.sha256[:SHORT] or "none", "of the file of its tensors, first letters")
     stand = {"centered": "windows on unit cells", "sliding": "windows anywhere"}[card.windows]
     yield Row(section, "window", f"{card.window_px} network px", f"{stand}; {number(card.cell_px)} px per cell")
-    yield Row(section, "trained with", _listed(card.training) or "unknown")
+    yield Row(section, "trained on", _trained_on(card.training), _listed(card.training))
     held_out = card.metrics.get("rms_network_px")
     if isinstance(held_out, float | int) and math.isfinite(held_out):
         value = f"{number(scale * held_out, 3)} {unit}"
         yield Row(section, "RMS error on what was held out", value, f"{number(held_out, 3)} network px per component")
-    rest = {name: value for name, value in card.metrics.items() if name not in ("rms_network_px", "rms_px")}
-    if rest:
-        yield Row(section, "held out", _listed(rest))
+    rest = [_in_words(name, value) for name, value in card.metrics.items() if name not in ("rms_network_px", "rms_px")]
+    if any(rest):
+        yield Row(section, "held out", ", ".join(words for words in rest if words))
     yield Row(section, "made", card.created or "unknown", _listed(card.versions))
+
+
+def _trained_on(training: Mapping[str, Any]) -> str:
+    """Return which images or films taught a network."""
+    images = training.get("images")
+    if isinstance(images, Mapping) and images:
+        names = list(map(str, images))
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        return ", ".join(names[:MOST_NAMES]) + more
+    return f"{number(training['films'])} films drawn at random" if "films" in training else "unknown"
+
+
+def _in_words(name: str, value: Any) -> str:
+    """Return a mark with its name; nothing where it has no value."""
+    if isinstance(value, bool) or not isinstance(value, float | int) or not math.isfinite(value):
+        return ""
+    if name.startswith("coverage_"):
+        return f"intervals of {name.removeprefix('coverage_')} % cover {number(100 * value, 3)} %"
+    words = {"r2": "R²", "zscore_width": "width of error / sigma"}.get(name)
+    return f"{words or name.replace('_', ' ')} {number(value, 3)}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:
