@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError
 from pydantic import ValidationError
 
 from dipolar import __version__
-from dipolar.cli import demo, image, show, simulate, verify
+from dipolar.cli import demo, image, show, simulate, study, verify
 from dipolar.core.errors import DipolarError
 from dipolar.recipes.settings import offenders
 
@@ -26,6 +26,7 @@ app = App(
 app.command(demo.demo)
 app.command(image.app)
 app.command(simulate.app)
+app.command(study.app)
 app.command(verify.verify)
 
 

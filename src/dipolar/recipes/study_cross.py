@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.learning import Windows
+from dipolar.learn.device import threads
 from dipolar.learn.exam import examine, marks
 from dipolar.learn.store import read_model, write_model
-from dipolar.recipes.parse import parse_numbers
-from dipolar.recipes.study import MODES, remembered, run_jobs, runner, source_of_film, trained_on
+from dipolar.recipes.study import (
+    MODES,
+    check_windows,
+    key_of,
+    remembered,
+    run_jobs,
+    runner,
+    source_of_film,
+    trained_on,
+)
 from dipolar.recipes.study_settings import CrossSettings
-from dipolar.recipes.train import Source
-from dipolar.simulate.composition import composition_film
-
-TRANSFERS = ((0.0, 0.07), (0.2, 0.0))
-"""The published transfers that are drawn as maps: trained on the first, put to the second."""
+from dipolar.recipes.train_settings import TrainSettings
+from dipolar.recipes.train_sources import Source, inside
+from dipolar.simulate.composition import PIXEL_SIZE_PM, composition_film
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +46,16 @@ class CrossJob:
     work: Path
     """Where results and models are kept."""
 
+    @property
+    def what(self) -> dict[str, Any]:
+        """Everything that the network depends on."""
+        study = self.settings.model_dump(exclude={"compositions", "workers", "figures"})
+        return {"study": "cross", **study, "mode": self.mode, "composition": self.composition}
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Transfer:
-    """Predicted and true displacement of one film, by a network trained on another."""
-
-    trained_on: float
-    """Composition of the film learned from."""
-    tested_on: float
-    """Composition of this one."""
-    mode: str
-    """C or NC."""
-    positions_px: Float[np.ndarray, "cell 2"]
-    """Where, (y, x)."""
-    true_pm: Float[np.ndarray, "cell 2"]
-    """True (dy, dx)."""
-    predicted_pm: Float[np.ndarray, "cell 2"]
-    """Predicted (dy, dx)."""
+    @property
+    def model(self) -> Path:
+        """Where the network is kept."""
+        return self.work / f"model-{key_of(self.what)}.safetensors"
 
 
 def study_cross(settings: CrossSettings, *, work: Path, progress: Progress = silent) -> list[Mapping[str, Any]]:
@@ -73,52 +72,70 @@ def study_cross(settings: CrossSettings, *, work: Path, progress: Progress = sil
         Folder of models and results, so that a study that was stopped goes on.
     progress
         Told how far it has come.
+
+    Raises
+    ------
+    SettingsError
+        If the window is too large for the films.
     """
-    jobs = [
-        CrossJob(mode=mode, windows=windows, composition=x, settings=settings, work=work)
-        for x in parse_numbers(settings.compositions)
-        for mode, windows in MODES
-    ]
-    found = run_jobs(cross_job, jobs, spread=runner(settings.workers), step="training networks", progress=progress)
+    check_windows(film_source(settings.shares[0], settings), [settings.window_px])
+    spread = runner(settings.workers)
+    found = run_jobs(cross_job, jobs_of(settings, work), spread=spread, step="training networks", progress=progress)
     return [row for one in found for row in one["rows"]]
 
 
+def jobs_of(settings: CrossSettings, work: Path) -> list[CrossJob]:
+    """Return the networks of a study."""
+    return [
+        CrossJob(mode=mode, windows=windows, composition=share, settings=settings, work=work)
+        for share in settings.shares
+        for mode, windows in MODES
+    ]
+
+
 def cross_job(job: CrossJob) -> Mapping[str, Any]:
-    """Return the rows of one network, from disk where it was trained before."""
-    study = job.settings.model_dump(exclude={"workers"})
-    what = {"study": "cross", **study, "mode": job.mode, "composition": job.composition}
-    return remembered(job.work, what, partial(_trained_rows, job))
-
-
-def model_path(job: CrossJob) -> Path:
-    """Return where the network of a job is kept."""
-    return job.work / f"{job.mode}-{100 * job.composition:g}.safetensors"
-
-
-def _trained_rows(job: CrossJob) -> Mapping[str, Any]:
-    chosen = job.settings
-    source = film_source(job.composition, chosen)
-    made = trained_on(source, windows=job.windows, window_px=chosen.window_px, steps=chosen.steps, seed=chosen.seed)
-    job.work.mkdir(parents=True, exist_ok=True)
-    write_model(made.model, model_path(job))
-    rows = []
-    for x in parse_numbers(chosen.compositions):
-        other = source if x == job.composition else film_source(x, chosen)
-        found = marks(examine(made.model, other.seen, other.cells, _last_third(other, chosen.window_px)))
-        rows.append(
-            {
-                "windows": job.mode,
-                "trained_on": job.composition,
-                "tested_on": x,
-                "mse_pm2": (found["rms_px"] * (other.cells.pixel_size_pm or float("nan"))) ** 2,
-                "rms_pm": found["rms_px"] * (other.cells.pixel_size_pm or float("nan")),
-                "r2": found["r2"],
-                "zscore_width": found["zscore_width"],
-                "cells": int(found["cells"]),
-                "cpu_seconds": round(made.trained[0].cpu_seconds, 1),
-            }
-        )
+    """Return the rows of one network, from disk where it was trained, or put to a film, before."""
+    trained = remembered(job.work, job.what, partial(_train, job))
+    rows = [
+        {
+            "windows": job.mode,
+            "trained_on": job.composition,
+            "tested_on": share,
+            **remembered(job.work, {**job.what, "tested_on": share}, partial(_tested, job, share)),
+            **trained,
+        }
+        for share in job.settings.shares
+    ]
     return {"rows": rows}
+
+
+def _train(job: CrossJob) -> Mapping[str, Any]:
+    chosen = job.settings
+    made = trained_on(
+        film_source(job.composition, chosen),
+        windows=job.windows,
+        window_px=chosen.window_px,
+        steps=chosen.steps,
+        seed=chosen.seed,
+        work=job.work / key_of(job.what),
+    )
+    write_model(made.model, job.model)
+    return {"cpu_seconds": round(made.trained[0].cpu_seconds, 1)}
+
+
+def _tested(job: CrossJob, share: float) -> Mapping[str, Any]:
+    source = film_source(share, job.settings)
+    kept = inside(source, TrainSettings(windows=job.windows, window_px=job.settings.window_px), 2)
+    with threads(1):
+        found = marks(examine(read_model(job.model), source.seen, source.cells, kept))
+    rms_pm = found["rms_px"] * PIXEL_SIZE_PM
+    return {
+        "mse_pm2": rms_pm**2,
+        "rms_pm": rms_pm,
+        "r2": found["r2"],
+        "zscore_width": found["zscore_width"],
+        "cells": int(found["cells"]),
+    }
 
 
 def film_source(composition: float, settings: CrossSettings) -> Source:
@@ -129,38 +146,9 @@ def film_source(composition: float, settings: CrossSettings) -> Source:
         shape_px=(settings.size_px, settings.size_px),
         dose=settings.dose,
     )
-    return source_of_film(film, name=f"{100 * composition:g} % Sm")
+    return source_of_film(film, name=percent(composition))
 
 
-def _last_third(source: Source, window_px: int) -> np.ndarray:
-    """Return the cells whose windows lie in the third of a film that no network of its own has seen."""
-    x = source.seen.to_network(source.cells.positions_px)[:, 1]
-    return np.asarray(x >= round(2 / 3 * source.seen.shape[1]) + window_px // 2)
-
-
-def transfers(settings: CrossSettings, *, work: Path) -> Sequence[Transfer]:
-    """Return the published transfers of a study that is whole, cell by cell, for maps.
-
-    Only those whose films are among the compositions of the study.
-    """
-    known = parse_numbers(settings.compositions)
-    found = []
-    for (first, second), (mode, windows) in ((pair, kind) for pair in TRANSFERS for kind in MODES):
-        if first not in known or second not in known:
-            continue
-        job = CrossJob(mode=mode, windows=windows, composition=first, settings=settings, work=work)
-        source = film_source(second, settings)
-        model = read_model(model_path(job))
-        answers = examine(model, source.seen, source.cells, np.ones(len(source.cells.flags), dtype=bool))
-        scale = (source.cells.pixel_size_pm or 1.0) / source.seen.scale
-        found.append(
-            Transfer(
-                trained_on=first,
-                tested_on=second,
-                mode=mode,
-                positions_px=answers.positions_px,
-                true_pm=answers.truth[:, :2] * scale,
-                predicted_pm=answers.values[:, :2] * scale,
-            )
-        )
-    return found
+def percent(share: float) -> str:
+    """Return a composition in words."""
+    return f"{100 * share:g} % Sm"

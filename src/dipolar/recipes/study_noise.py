@@ -12,9 +12,18 @@ import numpy as np
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.learning import Windows
-from dipolar.recipes.parse import parse_numbers
-from dipolar.recipes.study import MODES, remembered, run_jobs, runner, source_of_film, trained_on
+from dipolar.recipes.study import (
+    MODES,
+    check_windows,
+    key_of,
+    remembered,
+    run_jobs,
+    runner,
+    source_of_film,
+    trained_on,
+)
 from dipolar.recipes.study_settings import NoiseSettings
+from dipolar.simulate import Simulated
 from dipolar.simulate.composition import composition_film
 from dipolar.simulate.noise import with_gaussian_noise
 
@@ -51,11 +60,17 @@ def study_noise(settings: NoiseSettings, *, work: Path, progress: Progress = sil
         Folder in which each finished network leaves its row, so that a study that was stopped goes on.
     progress
         Told how far it has come.
+
+    Raises
+    ------
+    SettingsError
+        If a window is too large for the film.
     """
+    check_windows(source_of_film(_film(settings), name="film"), settings.edges_px)
     jobs = [
-        NoiseJob(mode=mode, windows=windows, window_px=int(edge), variance=variance, settings=settings, work=work)
-        for variance in parse_numbers(settings.variances)
-        for edge in parse_numbers(settings.windows_px)
+        NoiseJob(mode=mode, windows=windows, window_px=edge, variance=variance, settings=settings, work=work)
+        for variance in settings.levels
+        for edge in settings.edges_px
         for mode, windows in MODES
     ]
     return run_jobs(noise_job, jobs, spread=runner(settings.workers), step="training networks", progress=progress)
@@ -63,23 +78,34 @@ def study_noise(settings: NoiseSettings, *, work: Path, progress: Progress = sil
 
 def noise_job(job: NoiseJob) -> Mapping[str, Any]:
     """Return the row of one network, from disk where it was trained before."""
-    study = job.settings.model_dump(exclude={"variances", "windows_px", "workers"})
+    study = job.settings.model_dump(exclude={"variances", "windows_px", "workers", "figures"})
     what = {"study": "noise", **study, "mode": job.mode, "window_px": job.window_px, "variance": job.variance}
-    return remembered(job.work, what, partial(_trained_row, job))
+    return remembered(job.work, what, partial(_trained_row, job, job.work / key_of(what)))
 
 
-def _trained_row(job: NoiseJob) -> Mapping[str, Any]:
-    chosen = job.settings
-    film = composition_film(
+def _film(chosen: NoiseSettings) -> Simulated:
+    """Return the film of a study, the same in all jobs."""
+    return composition_film(
         chosen.composition,
         rng=np.random.default_rng([chosen.seed, 1]),
         shape_px=(chosen.size_px, chosen.size_px),
         dose=chosen.dose,
     )
+
+
+def _trained_row(job: NoiseJob, checkpoints: Path) -> Mapping[str, Any]:
+    chosen, film = job.settings, _film(job.settings)
     rng = np.random.default_rng([chosen.seed, 2, round(1e6 * job.variance)])
     noisy = with_gaussian_noise(film.image.data, variance=job.variance, rng=rng)
     source = source_of_film(film, name=f"variance {job.variance:g}", data=noisy)
-    made = trained_on(source, windows=job.windows, window_px=job.window_px, steps=chosen.steps, seed=chosen.seed)
+    made = trained_on(
+        source,
+        windows=job.windows,
+        window_px=job.window_px,
+        steps=chosen.steps,
+        seed=chosen.seed,
+        work=checkpoints,
+    )
     return {
         "windows": job.mode,
         "window_px": job.window_px,

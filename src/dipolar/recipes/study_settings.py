@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from dipolar.recipes.parse import parse_numbers
+from dipolar.recipes.parse import Formats, parse_numbers
 from dipolar.recipes.settings import Settings
+
+SMALLEST_PX, LARGEST_PX = 10, 160
+"""Edges of windows that networks can have."""
+MOST_SM = 0.25
+"""Largest share of Sm that the model of the films knows of."""
 
 
 class StudySettings(Settings):
@@ -14,14 +19,22 @@ class StudySettings(Settings):
     size_px: int = Field(1024, ge=256, le=8192, description="Edge of each film, at 23 px per cell.")
     steps: int = Field(1000, ge=1, le=1_000_000, description="Batches that each network learns from.")
     seed: int = Field(0, ge=0, description="Seed of films, noise, weights and batches.")
-    workers: int = Field(1, ge=1, le=256, description="Networks that are trained at once, each in its own process.")
+    workers: int = Field(
+        1, ge=1, le=256, description="Networks that are trained at once, each in its own process on one core."
+    )
+    figures: Formats = Field("png", description="Formats of the figures: any of png, svg, pdf, with commas between.")
+
+    @property
+    def figure_formats(self) -> tuple[str, ...]:
+        """The figure formats, one by one, png always among them."""
+        return tuple(dict.fromkeys(("png", *self.figures.split(","))))
 
 
 class NoiseSettings(StudySettings):
     """Settings of ``dipolar study noise``."""
 
     size_px: int = Field(1536, ge=256, le=8192, description="Edge of the film, at 23 px per cell.")
-    composition: float = Field(0.0, ge=0.0, le=0.25, description="Share of Sm on the A sites of the BiFeO3 film.")
+    composition: float = Field(0.0, ge=0.0, le=MOST_SM, description="Share of Sm on the A sites of the BiFeO3 film.")
     dose: float = Field(10.0, gt=0, le=1e6, description="Factor on the counts of the film, before noise is added.")
     variances: str = Field(
         "0.001,0.01,0.02,0.05,0.2",
@@ -29,10 +42,28 @@ class NoiseSettings(StudySettings):
     )
     windows_px: str = Field("10,20,40,80,160", description="Edges of the windows in px, with commas between.")
 
-    @field_validator("variances", "windows_px")
+    @field_validator("variances")
     @classmethod
-    def _numbers(cls, text: str) -> str:
-        return ",".join(f"{number:g}" for number in parse_numbers(text))
+    def _variances(cls, text: str) -> str:
+        return _written(parse_numbers(text))
+
+    @field_validator("windows_px")
+    @classmethod
+    def _windows(cls, text: str) -> str:
+        edges = parse_numbers(text)
+        if not all(edge.is_integer() and SMALLEST_PX <= edge <= LARGEST_PX for edge in edges):
+            raise ValueError(f"windows have whole numbers of px, from {SMALLEST_PX} to {LARGEST_PX}")
+        return _written(edges)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The variances of the noise, from the least on."""
+        return tuple(sorted(parse_numbers(self.variances)))
+
+    @property
+    def edges_px(self) -> tuple[int, ...]:
+        """The edges of the windows, from the smallest on."""
+        return tuple(sorted(int(edge) for edge in parse_numbers(self.windows_px)))
 
 
 class CrossSettings(StudySettings):
@@ -42,10 +73,24 @@ class CrossSettings(StudySettings):
         "0,0.02,0.04,0.06,0.07,0.08,0.1,0.12,0.13,0.14,0.16,0.18,0.2",
         description="Shares of Sm on the A sites of each film, with commas between.",
     )
-    window_px: int = Field(80, ge=10, le=160, description="Edge of the windows in px.")
+    window_px: int = Field(80, ge=SMALLEST_PX, le=LARGEST_PX, description="Edge of the windows in px.")
     dose: float = Field(1.0, gt=0, le=1e6, description="Factor on the counts of the films.")
 
     @field_validator("compositions")
     @classmethod
-    def _numbers(cls, text: str) -> str:
-        return ",".join(f"{number:g}" for number in parse_numbers(text))
+    def _compositions(cls, text: str) -> str:
+        shares = parse_numbers(text)
+        if len(shares) < 2:
+            raise ValueError("networks of one film are put to another, so that there must be two compositions at least")
+        if max(shares) > MOST_SM:
+            raise ValueError(f"compositions are shares of Sm, from 0 to {MOST_SM}: 7 % is 0.07")
+        return _written(shares)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The compositions, from the least Sm on."""
+        return tuple(sorted(parse_numbers(self.compositions)))
+
+
+def _written(numbers: tuple[float, ...]) -> str:
+    return ",".join(f"{number:g}" for number in numbers)

@@ -1,0 +1,24 @@
+"""What commands with settings share: options win over a settings file, and ``--show`` prints the outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from dipolar.cli import show
+from dipolar.recipes.settings import Settings, change, read_toml, to_toml
+
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
+def chosen(default: Chosen, file: Path | None, options: Chosen | None) -> Chosen:
+    """Return settings from a file, and from options, which win."""
+    found = default if file is None else read_toml(file, type(default))
+    if options is None:
+        return found
+    return change(found, {name: getattr(options, name) for name in options.model_fields_set})
+
+
+def show_settings(settings: Settings, *, json: bool) -> None:
+    """Print the complete settings as TOML; beside JSON, on standard error."""
+    (show.note if json else show.line)(to_toml(settings).rstrip())
