@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from scipy.ndimage import uniform_filter
 
 from dipolar.core.contracts import Progress, silent
@@ -116,16 +116,24 @@ def find(
         If what it found forms no crystal.
     """
     found, probability = find_columns(finder, view.seen, progress=progress)
+    there = _on_measured_pixels(found.positions, view.image.data)
+    points, sigma, share_of_a = found.positions[there], found.sigma[there], found.share_of_a[there]
     if refine:
-        columns, _ = locate_with_sites(
-            view.image, contrast=view.polarity.kind, guesses_px=found.positions, progress=progress
-        )
+        columns, _ = locate_with_sites(view.image, contrast=view.polarity.kind, guesses_px=points, progress=progress)
         return columns, probability
-    columns = columns_of(
-        view.bright, found.positions, sigma_px=found.sigma, share_of_a=found.share_of_a, steps_px=view.steps_px
-    )
+    columns = columns_of(view.bright, points, sigma_px=sigma, share_of_a=share_of_a, steps_px=view.steps_px)
     sign = view.polarity.sign
     return replace(columns, amplitude=sign * columns.amplitude, background=sign * columns.background), probability
+
+
+def _on_measured_pixels(
+    points_px: Float[np.ndarray, "point 2"], data: Float32[np.ndarray, "y x"]
+) -> Bool[np.ndarray, " point"]:
+    """Return which points lie on a pixel that was measured: networks see columns beyond the rim, too."""
+    at = np.rint(points_px).astype(int)
+    inside = np.all((at >= 0) & (at < data.shape), axis=1)
+    at = np.where(inside[:, None], at, 0)
+    return inside & np.isfinite(data[at[:, 0], at[:, 1]])
 
 
 def tell(regressor: Model, view: View, cells: Cells, *, progress: Progress = silent) -> tuple[Cells, Said]:
