@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, Parameter
 
-from dipolar.cli import show, train
+from dipolar.cli import inside, show, train
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, change, read_toml, to_toml
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dipolar.core.measurement import Measurement
 
 app = App(name="image", help="Measure one atomically resolved image.", help_format="plaintext")
+app.command(inside.inside)
 app.command(train.train)
 
 
