@@ -168,7 +168,7 @@ def dense_inference(score: Score, *, windows: int) -> None:
         "the published cells", [cpu(at_cells) * PUBLISHED_CELLS / rows], Target(high=0.3)), "")  # fmt: skip
 
 
-def regressor(score: Score, *, size: int, steps: int, epochs: int) -> None:
+def regressor(score: Score, *, size: int, steps: int, epochs: int, members: int) -> None:
     """Trained on two thirds of a film, tested on the rest."""
     table = Table(
         "film", "network", "RMS, pm", "over the fit", "R²", "z width", "inside 50 68 90 %", "cells", "train CPU s"
@@ -186,7 +186,7 @@ def regressor(score: Score, *, size: int, steps: int, epochs: int) -> None:
         table.row(name, "column fit", f"{fit_pm:.2f}", "1", f"{r2:.3f}", "", "", len(fitted), "")
         ours = {}
         for mode, windows in (("C", "centered"), ("NC", "sliding")):
-            settings = TrainSettings(windows=windows, ensemble=1, steps=steps)
+            settings = TrainSettings(windows=windows, ensemble=members, steps=steps)
             made = train_on_sources([source], settings)
             answers = examine(made.model, source.seen, film.truth_cells, test)
             rms = float(np.sqrt(np.mean(answers.error**2))) * pixel_pm
@@ -370,6 +370,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help="finder, dense, regressor, sigma, kill")
     parser.add_argument("--size", type=int, default=1024, help="edge of the films of regressor")
     parser.add_argument("--steps", type=int, default=1500, help="batches for our regressor")
+    parser.add_argument("--members", type=int, default=3, help="networks in our ensembles")
     parser.add_argument("--epochs", type=int, default=12, help="epochs for the published network; 0 leaves it out")
     parser.add_argument("--windows", type=int, default=192, help="windows timed through the published network")
     parser.add_argument("--films", type=int, default=40, help="films for sigma")
@@ -380,7 +381,9 @@ def main() -> None:
     work: dict[str, Callable[[], None]] = {
         "finder": lambda: finder(score),
         "dense": lambda: dense_inference(score, windows=chosen.windows),
-        "regressor": lambda: regressor(score, size=chosen.size, steps=chosen.steps, epochs=chosen.epochs),
+        "regressor": lambda: regressor(
+            score, size=chosen.size, steps=chosen.steps, epochs=chosen.epochs, members=chosen.members
+        ),
         "sigma": lambda: sigma(score, count=chosen.films),
         "kill": lambda: kill(score),
     }

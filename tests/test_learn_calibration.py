@@ -9,7 +9,14 @@ import pytest
 
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.nouns import same
-from dipolar.learn.calibration import Calibration, calibrate, combine_members, coverage, reliability
+from dipolar.learn.calibration import (
+    Calibration,
+    calibrate,
+    calibrate_against_measured,
+    combine_members,
+    coverage,
+    reliability,
+)
 from dipolar.learn.familiarity import Familiarity, auroc, flag_rates, learn_familiarity, shrunk_covariance
 
 LEVELS = (0.5, 0.68, 0.9)
@@ -70,7 +77,7 @@ def test_the_quantile_is_the_value_of_that_rank():
 def test_the_card_gives_the_calibration_back():
     made = calibrate(*drawn(6))
     card = json.loads(json.dumps(made.to_card()))
-    assert list(card) == ["scale", "quantile_50", "quantile_68", "quantile_90", "count"]
+    assert list(card) == ["scale", "floor", "quantile_50", "quantile_68", "quantile_90", "count"]
     assert Calibration.from_card(card) == made
     with pytest.raises(DataError, match=r"(?s)factor on its sigma.*got:  an empty calibration.*train the model again"):
         Calibration.from_card({})
@@ -254,3 +261,21 @@ def test_flag_rates_are_shares_of_bad_and_of_good_cells():
     assert (rates.bad_flagged, rates.good_flagged) == (pytest.approx(2 / 3), 0.5)
     assert (rates.bad, rates.good) == (3, 2)
     assert np.isnan(flag_rates(np.array([0.1]), np.zeros((1, 2)), np.ones((1, 2))).bad_flagged)
+
+
+def test_a_network_that_blames_all_on_the_measurement_gets_a_floor() -> None:
+    rng = np.random.default_rng(5)
+    measured, own = np.full(4000, 1.0), np.full(4000, 0.01)
+    error = rng.normal(0.0, 1.0, 4000) + rng.normal(0.0, 0.8, 4000)
+    found = calibrate_against_measured(error, own, measured)
+    assert float(np.mean(found.honest(own))) == pytest.approx(0.8, rel=0.1)
+    inside = np.abs(error) <= np.sqrt(found.honest(own) ** 2 + measured**2)
+    assert float(np.mean(inside)) == pytest.approx(0.6827, abs=0.005)
+
+
+def test_against_the_truth_an_honest_sigma_stays_as_it_is() -> None:
+    rng = np.random.default_rng(6)
+    own = rng.uniform(0.5, 2.0, 6000)
+    found = calibrate_against_measured(rng.normal(0.0, own), own, np.zeros(6000))
+    np.testing.assert_allclose(found.honest(own), own, rtol=0.08)
+    assert Calibration.from_card(found.to_card()) == found

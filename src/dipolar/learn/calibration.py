@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import brentq, minimize
 from scipy.special import erf, erfinv
+from scipy.stats import t as student
 
 from dipolar.core.comparison import Reliability
 from dipolar.core.errors import DataError, SettingsError
@@ -26,16 +28,22 @@ class Calibration:
     """What makes the sigmas of a network honest, found on regions that it was not trained on."""
 
     scale: float
-    """Factor on the network's sigma after which 68.27 % of the errors lie within one sigma."""
+    """Factor on the network's sigma, floor included, after which 68.27 % of the errors lie within one sigma."""
     quantiles: Mapping[float, float]
     """Coverage → how many scaled sigmas on either side an interval needs that covers as much."""
     count: int
     """Values that both were found on."""
+    floor: float = 0.0
+    """Added in squares to the network's sigma before the factor: errors that it knows nothing of."""
+
+    def honest(self, sigma: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
+        """Return what the network's sigma is worth."""
+        return self.scale * np.sqrt(sigma**2 + self.floor**2)
 
     def to_card(self) -> dict[str, float]:
         """Return the calibration as plain numbers by name, for the card of a model."""
         named = {f"quantile_{_percent(level)}": value for level, value in self.quantiles.items()}
-        return {"scale": self.scale, **named, "count": float(self.count)}
+        return {"scale": self.scale, "floor": self.floor, **named, "count": float(self.count)}
 
     @staticmethod
     def from_card(card: Mapping[str, float]) -> Calibration:
@@ -58,7 +66,8 @@ class Calibration:
             for name, value in card.items()
             if name.startswith(start)
         }
-        return Calibration(scale=float(card["scale"]), quantiles=levels, count=int(card["count"]))
+        floor = float(card.get("floor", 0.0))
+        return Calibration(scale=float(card["scale"]), quantiles=levels, count=int(card["count"]), floor=floor)
 
 
 def _percent(level: float) -> str:
@@ -118,6 +127,62 @@ def _standardised(error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*
     """Return |error| / sigma of the values that have both."""
     known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
     return (np.abs(error[known]) / sigma[known]).astype(np.float64)
+
+
+def calibrate_against_measured(
+    error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*rows"], measured_sigma: Float[np.ndarray, "*rows"]
+) -> Calibration:
+    """Return the calibration that held-out errors against measured values ask for, which have a sigma of their own.
+
+    The variance of a difference is ``s² (sigma² + f²) + measured²``. A network that was trained on noisy values may
+    think that their noise explains all that is left, and tell a sigma near zero that no factor makes honest: hence the
+    floor f. Its size beside s is that of the greatest likelihood under Student's t with five degrees of freedom, which
+    a few wild errors do not move; then s is set so that 68.27 % of the differences lie within one standard deviation.
+
+    Parameters
+    ----------
+    error
+        Predicted minus measured, from regions held out.
+    sigma
+        The network's own sigma.
+    measured_sigma
+        One standard error of what was measured; 0 where it is the truth.
+
+    Raises
+    ------
+    DataError
+        As `calibrate`.
+    """
+    known = np.isfinite(error) & np.isfinite(sigma) & np.isfinite(measured_sigma) & (sigma > 0)
+    e, own, other = (part[known].astype(np.float64) for part in (error, sigma, measured_sigma))
+    calibrate(e, np.sqrt(own**2 + other**2))  # refuses what is too little
+    floor = _floor(e, own, other)
+    wide = np.sqrt(own**2 + floor**2)
+
+    def short(log_scale: float) -> float:
+        inside = np.abs(e) <= np.sqrt((np.exp(log_scale) * wide) ** 2 + other**2)
+        return float(np.mean(inside)) - WITHIN_ONE_SIGMA
+
+    low, high = np.log(1e-3), np.log(1e3)
+    scale = float(np.exp(brentq(short, low, high, xtol=1e-4))) if short(low) < 0 < short(high) else float(np.exp(low))
+    total = np.sqrt((scale * wide) ** 2 + other**2)
+    found = calibrate(e, total)
+    quantiles = {level: width * found.scale for level, width in found.quantiles.items()}
+    return Calibration(scale=scale, quantiles=quantiles, count=found.count, floor=floor)
+
+
+def _floor(error: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
+    """Return the likeliest floor under the network's sigma, its factor free."""
+    size = float(np.median(np.abs(error)))
+
+    def unlikely(logs: np.ndarray) -> float:
+        spread = np.sqrt(np.exp(2.0 * logs[0]) * (own**2 + np.exp(2.0 * logs[1])) + other**2)
+        return -float(np.sum(student.logpdf(error / spread, 5.0) - np.log(spread)))
+
+    starts = [np.array([0.0, np.log(max(size, 1e-9) * share)]) for share in (0.01, 1.0)]
+    best = min((minimize(unlikely, start, method="Nelder-Mead") for start in starts), key=lambda found: found.fun)
+    floor = float(np.exp(best.x[1]))
+    return floor if floor > 1e-3 * float(np.median(own)) else 0.0
 
 
 def coverage(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
 from dipolar.core.nouns import Cells
-from dipolar.learn.calibration import LEVELS, calibrate, coverage
+from dipolar.learn.calibration import LEVELS, calibrate_against_measured, coverage
 from dipolar.learn.familiarity import FEWEST, learn_familiarity
 from dipolar.learn.predictor import FEATURE_STRIDE, Model, at_points, predict
 from dipolar.learn.scale import Seen
@@ -129,9 +129,7 @@ def taught(model: Model, trained_on: Answers, held_out: Answers) -> Model:
     DataError
         If too few cells were held out.
     """
-    # errors against measured values hold the errors of these too: standardised with both, scaled to the model's sigma
-    own = held_out.error / held_out.expected * held_out.sigma
-    calibration = calibrate(own, held_out.sigma)
+    calibration = calibrate_against_measured(held_out.error, held_out.sigma, held_out.truth_sigma)
     familiarity = None
     if len(held_out.features) >= FEWEST:
         familiarity = learn_familiarity(trained_on.features, held_out.features, held_out.disagreement)

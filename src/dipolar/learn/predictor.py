@@ -135,14 +135,14 @@ def judged(
     """
     _, sigma, spread = combine_members(means[:, :2], sigmas)
     disagreement = _blocks(np.sqrt(np.sum(spread**2, axis=0) / np.sum(np.mean(sigmas**2, axis=0), axis=0)))
-    factor = 1.0 if model.calibration is None else model.calibration.scale
+    sigma = sigma if model.calibration is None else model.calibration.honest(sigma)
     score = np.zeros(disagreement.shape)
     if model.familiarity is not None:
         flat = model.familiarity.score(features.reshape(-1, features.shape[-1]), disagreement.ravel())
         score = flat.reshape(score.shape)
     return Said(
         values=np.moveaxis(means.mean(axis=0), 0, -1).astype(np.float32),
-        sigma=np.moveaxis(factor * sigma, 0, -1).astype(np.float32),
+        sigma=np.moveaxis(sigma, 0, -1).astype(np.float32),
         disagreement=disagreement.astype(np.float32),
         features=features.astype(np.float32),
         unfamiliar=np.kron(score, np.ones((2, 2))).astype(np.float32),
