@@ -154,7 +154,7 @@ def conclude(
     if settings.gain_check and len(cells.flags) and found.sites is None:
         with clock("checking the gain"):
             checked = check()
-    return Measurement(
+    measurement = Measurement(
         image=replace(image, pixel_size_pm=calibration.pixel_size_pm),
         columns=columns,
         cells=cells,
@@ -170,10 +170,11 @@ def conclude(
             seeds={"gain_check": SEED, "maps": MAPS_SEED},
             timings_s=clock.seconds,
             created=now(),
-            notes=tuple(notes(settings, calibration, reference, checked, cells, findings)),
         ),
         findings=findings,
     )
+    record = replace(measurement.record, notes=tuple(notes(settings, measurement)))
+    return replace(measurement, record=record)
 
 
 def open_or_take(image: str | Path | Image, settings: MeasureSettings) -> tuple[Image, dict[str, str]]:

@@ -11,8 +11,6 @@ from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Cells
 
-"""Flags that concern the geometry of a row; the others (a guess, an odd shape, A and B by name) do not grey it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
@@ -31,7 +29,10 @@ def unit_of(measurement: Measurement) -> Unit:
 
 
 def suspect(flags: UInt32[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
-    """Return where a row's position should not be trusted blindly; such rows are greyed or marked in figures."""
+    """Return where a row's position should not be trusted blindly; such rows are greyed or marked in figures.
+
+    Flags that do not concern its geometry (a guess, an odd shape, A and B by name) do not grey it.
+    """
     return has(flags, DOUBTFUL_CELL)
 
 
