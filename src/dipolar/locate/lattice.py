@@ -1,7 +1,6 @@
 """Lattice and scale from the image itself: the two steps from a column to its nearest neighbours.
 
-The autocorrelation of an atomically resolved image peaks at every vector that leads from column to column, whatever the
-intensities of the columns are. Averaged over tiles it does not care about domains, layers or a slow background.
+Vectors after which the autocorrelation of the image is high are tried in pairs.
 """
 
 from __future__ import annotations
@@ -9,17 +8,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
 from jaxtyping import Bool, Float, Float32
 
 from dipolar.core.errors import NoLatticeError
+from dipolar.locate.autocorrelation import SMALLEST_STEP_PX, Sampler, correlation_peaks, mean_autocorrelation
 
-TILE_PX = 512
-MAX_TILES = 9
-SMALLEST_STEP_PX = 3.0
-BACKGROUND_PX = 40.0  # slower variations are background; passes lattices of up to ~120 px per cell
-FAINTEST_PEAK = 0.12  # of the highest; an A-B peak at B/A = 0.1 still stands at 0.2
 MOST_PEAKS = 16  # of the autocorrelation, looked at for a cell: A, B and O make four per cell
 REPEATS = 0.8  # share of the best correlation at which the image still repeats
 TWO_STEPS_ALIKE = 0.15  # by which two steps correlate better than one of any kind where oxygen stands in between
@@ -49,11 +42,11 @@ def find_steps(
         Where no two independent vectors repeat: vacuum, amorphous material, noise, magnification too low.
     """
     correlation = mean_autocorrelation(data, valid)
-    peaks = _peaks(correlation)
+    peaks = correlation_peaks(correlation)
     if len(peaks) < 4:
         raise _no_lattice(data)
     first, second = _best_pair(correlation, peaks, data)
-    sampler = _Sampler(correlation)
+    sampler = Sampler(correlation)
     if _center_is_occupied(sampler, first, second):
         return orient(0.5 * (first + second), 0.5 * (first - second)), False
     alike = _alike(sampler, first, second)
@@ -77,8 +70,8 @@ def find_cell(
         Where no two independent vectors repeat.
     """
     correlation = mean_autocorrelation(data, valid)
-    peaks = _peaks(correlation)[:MOST_PEAKS]
-    sampler = _Sampler(correlation)
+    peaks = correlation_peaks(correlation)[:MOST_PEAKS]
+    sampler = Sampler(correlation)
     pairs, scores = [], []
     for i, j in itertools.combinations(range(len(peaks)), 2):
         first, second = reduce_basis(peaks[i], peaks[j])
@@ -100,102 +93,13 @@ def find_cell(
     return first, second
 
 
-def mean_autocorrelation(
-    data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]
-) -> Float[np.ndarray, "lag_y lag_x"]:
-    """Return the autocorrelation of the image without its slow background, averaged over tiles, lag 0 in the middle.
-
-    Each tile is normalised by its own variance, so that bright layers do not outvote dark ones, and the sum by the
-    shrinking overlap of the tapered tiles.
-    """
-    tile = min(TILE_PX, data.shape[0]), min(TILE_PX, data.shape[1])
-    padded = tuple(scipy.fft.next_fast_len(2 * n, real=True) for n in tile)
-    taper = np.outer(np.hanning(tile[0] + 2)[1:-1], np.hanning(tile[1] + 2)[1:-1]).astype(np.float32)
-    passes = _high_pass(padded, min(BACKGROUND_PX, min(tile) / 4))
-    power = np.zeros_like(passes)
-    for y, x in _tile_corners(data.shape, tile):
-        mask = valid[y : y + tile[0], x : x + tile[1]]
-        if mask.mean() < 0.2:
-            continue
-        values = data[y : y + tile[0], x : x + tile[1]]
-        flat = np.where(mask, values - values[mask].mean(), np.float32(0.0)) * taper
-        spectrum = passes * np.abs(scipy.fft.rfft2(flat, padded, workers=-1)) ** 2
-        total = float(spectrum.sum())
-        if total > 0:
-            power += spectrum / total
-    overlap = _centered(scipy.fft.irfft2(np.abs(scipy.fft.rfft2(taper, padded)) ** 2, padded), tile)
-    lags = _centered(scipy.fft.irfft2(power, padded), tile)
-    safe = overlap > 0.02 * overlap.max()
-    result = np.where(safe, lags / np.where(safe, overlap, 1.0), 0.0)
-    middle = result[tile[0] // 2, tile[1] // 2]
-    return (result / middle if middle > 0 else result).astype(np.float64)
-
-
-def _tile_corners(shape: tuple[int, ...], tile: tuple[int, int]) -> list[tuple[int, int]]:
-    per_axis = int(np.sqrt(MAX_TILES))
-    ys, xs = (
-        np.unique(np.linspace(0, size - edge, min(per_axis, -(-size // edge))).astype(int))
-        for size, edge in zip(shape, tile, strict=True)
-    )
-    return list(itertools.product(ys.tolist(), xs.tolist()))
-
-
-def _high_pass(padded: tuple[int, ...], sigma_px: float) -> Float32[np.ndarray, "y x"]:
-    """Return the power that passes when a Gaussian blur of `sigma_px` is subtracted, per frequency."""
-    fy, fx = np.fft.fftfreq(padded[0])[:, None], np.fft.rfftfreq(padded[1])[None, :]
-    return ((1.0 - np.exp(-2.0 * (np.pi * sigma_px) ** 2 * (fy**2 + fx**2))) ** 2).astype(np.float32)
-
-
-def _centered(array: Float32[np.ndarray, "y x"], tile: tuple[int, int]) -> Float32[np.ndarray, "lag_y lag_x"]:
-    shifted = scipy.fft.fftshift(array)
-    y, x = shifted.shape[0] // 2 - tile[0] // 2, shifted.shape[1] // 2 - tile[1] // 2
-    return shifted[y : y + tile[0], x : x + tile[1]]
-
-
-def _peaks(correlation: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "peak 2"]:
-    """Return the lags of the local maxima in one half-plane, shortest first."""
-    center = np.array(correlation.shape) // 2
-    smooth = scipy.ndimage.gaussian_filter(correlation, 0.7)
-    is_peak = (scipy.ndimage.maximum_filter(smooth, 3) == smooth) & (smooth > 0)
-    found = np.argwhere(is_peak)
-    lags = found - center
-    radius = np.hypot(lags[:, 0], lags[:, 1])
-    upper = (lags[:, 0] > 0) | ((lags[:, 0] == 0) & (lags[:, 1] > 0))
-    inside = np.all(np.abs(lags) <= 0.35 * np.array(correlation.shape), axis=1)
-    keep = upper & inside & (radius >= SMALLEST_STEP_PX)
-    found, radius = found[keep], radius[keep]
-    heights = smooth[tuple(found.T)]
-    if not len(heights):
-        return np.zeros((0, 2))
-    strong = heights > FAINTEST_PEAK * heights.max()
-    order = np.argsort(radius[strong])
-    found = found[strong][order]
-    fine = np.array([_summit(smooth, y, x) for y, x in found.tolist()])
-    return fine - center
-
-
-def _summit(array: Float[np.ndarray, "y x"], y: int, x: int) -> tuple[float, float]:
-    """Refine a maximum by a parabola along each axis."""
-    if not (0 < y < array.shape[0] - 1 and 0 < x < array.shape[1] - 1):
-        return float(y), float(x)
-
-    def offset(low: float, mid: float, high: float) -> float:
-        bend = low - 2 * mid + high
-        return 0.0 if bend >= 0 else float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5))
-
-    return (
-        y + offset(array[y - 1, x], array[y, x], array[y + 1, x]),
-        x + offset(array[y, x - 1], array[y, x], array[y, x + 1]),
-    )
-
-
 def _best_pair(
     correlation: Float[np.ndarray, "lag_y lag_x"],
     peaks: Float[np.ndarray, "peak 2"],
     data: Float32[np.ndarray, "y x"],
 ) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
     """Return the pair of short vectors whose lattice points are high and whose points between are low."""
-    sampler = _Sampler(correlation)
+    sampler = Sampler(correlation)
     pairs, scores, areas = [], [], []
     for i, j in itertools.combinations(range(min(len(peaks), 14)), 2):
         first, second = reduce_basis(peaks[i], peaks[j])
@@ -213,22 +117,7 @@ def _best_pair(
     return pairs[min(good, key=lambda k: areas[k])]
 
 
-class _Sampler:
-    """Heights of the autocorrelation at any lag inside it, the highest within a pixel or so for lattice points."""
-
-    def __init__(self, correlation: Float[np.ndarray, "y x"]) -> None:
-        self.center = np.array(correlation.shape) // 2
-        self.at_most = scipy.ndimage.maximum_filter(correlation, 3)
-        self.exact = correlation
-
-    def __call__(self, lags: Float[np.ndarray, "lag 2"], *, summit: bool) -> Float[np.ndarray, " inside"]:
-        array = self.at_most if summit else self.exact
-        at = np.rint(lags + self.center).astype(int)
-        inside = np.all((at >= 0) & (at < array.shape), axis=1)
-        return array[tuple(at[inside].T)]
-
-
-def _contrast(sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> float:
+def _contrast(sampler: Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> float:
     """Return the mean height at lattice points minus that halfway between them, for the highest of the three halves.
 
     A lattice too coarse by a factor of two has lattice points of the image among its halves and so scores low.
@@ -264,7 +153,7 @@ def reduce_basis(
     return a, b
 
 
-def _center_is_occupied(sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> bool:
+def _center_is_occupied(sampler: Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]) -> bool:
     """Tell whether the vectors lead from A to A, past a weak B in the middle of the cell.
 
     The autocorrelation of one kind of column is lowest in the middle of four lattice points; a column there, however
@@ -280,7 +169,7 @@ def _center_is_occupied(sampler: _Sampler, first: Float[np.ndarray, "2"], second
 
 
 def _alike(
-    sampler: _Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]
+    sampler: Sampler, first: Float[np.ndarray, "2"], second: Float[np.ndarray, "2"]
 ) -> dict[tuple[int, int], float]:
     """Return the mean height of the autocorrelation at the lattice points of each parity."""
     return {
