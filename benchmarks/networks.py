@@ -6,8 +6,8 @@ Parts (all unless named):
              spurious columns from 8 to 60 px per cell, down to 15 counts in the peaks of A
   dense      CPU of displacement over a whole image at steps of 8 px: windows through the published network (some of
              them, extrapolated), the same weights as one pass, ours (steps of 4 px); and of the published cells
-  regressor  trained on two thirds of a film that was measured by fitting, tested on the rest against the truth: ours (C,
-             NC), the published network on the same windows, the fit itself; at high, middle and low dose
+  regressor  trained on two thirds of a film that was measured by fitting, tested on the rest against the truth: ours
+             (C, NC), the published network on the same windows, the fit itself; at high, middle and low dose
   sigma      coverage of the shipped ensemble on films of its own kind; what is flagged where it fails on others
   kill       training killed with SIGKILL and taken up again: same weights as unbroken?
 
