@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
@@ -232,7 +233,7 @@ def _card(
             "stopped": [one.stopped for one in trained],
             "cpu_seconds": round(sum(one.cpu_seconds for one in trained), 1),
         },
-        versions=versions(),
+        versions={**versions(), "torch": torch.__version__},
         created=now(),
     )
 
