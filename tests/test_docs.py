@@ -34,6 +34,12 @@ def test_links_lead_to_files(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_folder_is_on_its_floor():
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = [path.parent.name for path in (CHECKOUT / "src" / "dipolar").glob("*/__init__.py")]
+    assert [name for name in folders if f"| `{name}/` |" not in text] == []
+
+
 def test_every_page_can_be_reached_from_the_readme():
     reached, waiting = set(), [CHECKOUT / "README.md"]
     while waiting:
