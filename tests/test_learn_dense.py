@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dipolar.learn.dense import TILE, dense
+from dipolar.core.learning import TARGETS, Card
+from dipolar.learn import predictor
+from dipolar.learn.dense import TILE, dense, dense_maps
 from dipolar.learn.networks import Finder, Regressor, build, plain
-from dipolar.learn.predictor import FINDER_REACH, at_points
+from dipolar.learn.predictor import FINDER_REACH, Model, at_points, predict
+from dipolar.learn.scale import Seen
 
 REGRESSORS = {window_px: {"window_px": window_px, "fine": 2, "middle": 3, "coarse": 4} for window_px in (20, 40, 80)}
 CASES = [
@@ -22,7 +25,7 @@ def noise(*shape, seed=0):
 
 
 @pytest.mark.parametrize(("kind", "options", "stride", "reach"), CASES)
-@pytest.mark.parametrize(("shape", "tile"), [((168, 248), 64), ((96, 200), 96), ((64, 64), 448), ((8, 264), 40)])
+@pytest.mark.parametrize(("shape", "tile"), [((168, 248), 64), ((96, 200), 96), ((64, 64), TILE), ((8, 264), 40)])
 def test_tiles_make_one_pass(kind, options, stride, reach, shape, tile):
     network = plain(build(kind, options, seed=1))
     pixels = noise(1, 1, *shape)
@@ -57,6 +60,57 @@ def test_something_else_can_be_run_and_progress_is_told():
     )
     assert found.shape == (8, 32, 64)
     assert told == [("looking", 0.5), ("looking", 1.0)]
+
+
+def ensemble(*, members=2):
+    """An ensemble that knows little, but says it decidedly."""
+    networks = [build("regressor", {**REGRESSORS[40], "cell_parameters": True}, seed=n) for n in range(members)]
+    for network in networks:
+        network.head.weight.data *= 3.0
+    card = Card(
+        kind="regressor",
+        architecture=REGRESSORS[40],
+        members=members,
+        targets=TARGETS,
+        window_px=40,
+        windows="centered",
+    )
+    return Model(name="net", card=card, networks=tuple(networks))
+
+
+def seen_of(pixels):
+    return Seen(pixels=pixels, scale=1.0, shape=tuple(pixels.shape[2:]), cell_px=24.0)
+
+
+def test_what_is_said_and_seen_is_the_same_tile_by_tile(monkeypatch):
+    seen, model = seen_of(noise(1, 1, 200, 264)), ensemble()
+    one = predict(model, seen)
+    monkeypatch.setattr(predictor, "dense_maps", lambda *args, **more: dense_maps(*args, **{**more, "tile": 72}))
+    other = predict(model, seen)
+    for name in ("values", "sigma", "disagreement", "features", "unfamiliar"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-4, atol=3e-5)
+
+
+def test_an_ensemble_turns_with_the_image_and_features_are_blind_to_it():
+    pixels, model = noise(1, 1, 96, 136), ensemble()
+    one, other = (predict(model, seen_of(part)) for part in (pixels, torch.rot90(pixels, 1, (-2, -1))))
+    dy, dx, a, b, gamma, area = np.moveaxis(np.rot90(one.values), -1, 0)
+    np.testing.assert_allclose(np.moveaxis(other.values, -1, 0), [-dx, dy, b, a, -gamma, area], atol=2e-5)
+    np.testing.assert_allclose(other.sigma, np.rot90(one.sigma)[..., ::-1], rtol=1e-3)
+    np.testing.assert_allclose(other.disagreement, np.rot90(one.disagreement), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(other.features, np.rot90(one.features), atol=2e-4)
+    assert np.abs(one.values).max() > 0.01
+
+
+def test_where_members_disagree_sigma_grows():
+    seen, model = seen_of(noise(1, 1, 96, 96)), ensemble(members=3)
+    alone = [predict(Model(name="", card=model.card, networks=(one,)), seen) for one in model.networks]
+    said = predict(model, seen)
+    np.testing.assert_allclose(said.values, np.mean([one.values for one in alone], axis=0), atol=1e-5)
+    own = np.mean([one.sigma**2 for one in alone], axis=0)
+    between = np.var([one.values[..., :2] for one in alone], axis=0)
+    np.testing.assert_allclose(said.sigma, np.sqrt(own + between), rtol=1e-4)
+    assert not alone[0].disagreement.any() and said.disagreement.min() > 0
 
 
 def test_the_default_tile_is_one_that_strides_divide():
