@@ -15,6 +15,7 @@ from dipolar.core.atomic import atomic_file
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import NoLatticeError, OutputError, SettingsError
 from dipolar.core.nouns import Image
+from dipolar.learn.equivariant import TURNS, Lift, Turn
 from dipolar.learn.inside import feature_maps, preferred_inputs, saliency
 from dipolar.learn.networks import MULTIPLE, Finder, Regressor, plain
 from dipolar.learn.predictor import Model, at_points
@@ -34,6 +35,10 @@ OUTPUTS = {"regressor": ("dy", "dx"), "finder": ("a", "b", "dy", "dx")}
 """Outputs whose slopes are shown, by kind of network."""
 AROUND_PX = 24
 """What is shown beyond the window of a network, in network px: about half a cell on each side."""
+LARGEST_PX = 64
+"""Edge of the largest input that is made to excite a channel."""
+BLUR_PX = 1.0
+"""First blur on the way there: with less, steps as few as these leave much of the noise they begin with."""
 NEIGHBOURHOOD_CELLS = 6.0
 """Half the edge of the region in which the cell at a place is sought."""
 
@@ -98,18 +103,23 @@ def look_inside(
     at = _place(view, settings, opened)
     crop, place = surroundings(view.seen, at, reach_px=opened.card.window_px + AROUND_PX)
     network = plain(opened.networks[0])
-    maps = feature_maps(network, crop)
+    layers = _layers(opened, view.seen, at)
     preferred = {}
     rng = np.random.default_rng(settings.seed)
-    for number, (layer, values) in enumerate(maps.items()):
-        preferred[layer] = _preferred(network, layer, values, opened.card.window_px, settings.ascent, rng)
-        progress("looking inside", (number + 1) / len(maps))
+    for number, layer in enumerate(layers):
+        preferred[layer.title] = _preferred(network, layer, settings.ascent, rng)
+        progress("looking inside", (number + 1) / len(layers))
     return Look(
         model=opened,
         image=picture.name,
         at_px=at,
         values=_values(network, opened, crop, place, view.seen.scale),
-        inside=Inside(image=crop, maps=maps, preferred=preferred, saliency=_slopes(network, opened, crop, place)),
+        inside=Inside(
+            image=crop,
+            maps={layer.title: layer.maps for layer in layers},
+            preferred=preferred,
+            saliency=_slopes(network, opened, crop, place),
+        ),
     )
 
 
@@ -187,20 +197,58 @@ def surroundings(
     return np.ascontiguousarray(pixels[y : y + edge, x : x + edge]), (float(place[0]) - y, float(place[1]) - x)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Layer:
+    """One layer, and what it makes of the surroundings."""
+
+    name: str
+    """In the network."""
+    title: str
+    """On the figure."""
+    stride: int
+    """Network px from point to point of its maps."""
+    maps: Float32[np.ndarray, "channel h w"]
+    """Of its channels; where each filter is there in four turns, those of the first turn."""
+
+
+def _layers(model: Model, seen: Seen, at_px: tuple[float, float]) -> list[_Layer]:
+    """Return every layer with its maps, cut out of what it makes of a wider region: there the rim leaves its trace."""
+    edge = model.card.window_px + AROUND_PX
+    wide, place_in_wide = surroundings(seen, at_px, reach_px=edge + model.card.window_px + 2 * MULTIPLE)
+    crop, place = surroundings(seen, at_px, reach_px=edge)
+    first = [round(outer - inner) for outer, inner in zip(place_in_wide, place, strict=True)]
+    found = []
+    for name, maps in feature_maps(plain(model.networks[0]), wide).items():
+        stride = wide.shape[0] // maps.shape[1]
+        (y0, y1), (x0, x1) = ((n // stride, (n + size) // stride) for n, size in zip(first, crop.shape, strict=True))
+        turns = isinstance(model.networks[0].get_submodule(name), Lift | Turn)
+        own = maps[: len(maps) // TURNS] if turns else maps
+        title = name.replace(".", " ") + (f", {TURNS} turns" if turns else "")
+        cut = np.ascontiguousarray(own[:, y0:y1, x0:x1])
+        found.append(_Layer(name=name, title=title, stride=stride, maps=cut))
+    return found
+
+
 def _preferred(
-    network: nn.Module,
-    layer: str,
-    values: Float32[np.ndarray, "channel h w"],
-    window_px: int,
-    steps: int,
-    rng: np.random.Generator,
+    network: nn.Module, layer: _Layer, steps: int, rng: np.random.Generator
 ) -> Float32[np.ndarray, "channel y x"]:
     """Return the inputs that excite most those channels that are shown; the others, which are not, stay empty."""
-    shown = liveliest(values, most=ACROSS)
-    size = -(-max(window_px, 3 * MULTIPLE) // MULTIPLE) * MULTIPLE
-    found = np.zeros((len(values), size, size), dtype=np.float32)
-    found[shown] = preferred_inputs(network, layer, shown, size_px=size, steps=steps, rng=rng)
+    shown = liveliest(layer.maps, most=ACROSS)
+    size = _field(network, layer)
+    found = np.zeros((len(layer.maps), size, size), dtype=np.float32)
+    found[shown] = preferred_inputs(network, layer.name, shown, size_px=size, steps=steps, rng=rng, blur_px=BLUR_PX)
     return found
+
+
+def _field(network: nn.Module, layer: _Layer) -> int:
+    """Return the edge of an input for a layer: one and a half times what its outputs see, within limits."""
+    probe = np.random.default_rng(0).normal(size=(2 * LARGEST_PX,) * 2).astype(np.float32)
+    stride = layer.stride
+    middle = LARGEST_PX // stride
+    slope = saliency(network, probe, output=0, at=(middle, middle), layer=layer.name)
+    seen = np.flatnonzero(np.any(slope != 0.0, axis=0))
+    wanted = 1.5 * (int(seen[-1] - seen[0]) + 1) if len(seen) else 0.0
+    return -(-round(min(max(wanted, 3 * MULTIPLE), LARGEST_PX)) // MULTIPLE) * MULTIPLE
 
 
 def _grid(network: nn.Module, place: tuple[float, float], shape: tuple[int, int]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ class InsideSettings(Settings):
         description="Place y,x in px whose cell is looked at: 512,300. Not given: the middle of the image.",
     )
     ascent: int = Field(
-        40, ge=1, le=10_000, description="Steps uphill from noise to the input that excites a channel most."
+        30, ge=1, le=10_000, description="Steps uphill from noise to the input that excites a channel most."
     )
     seed: int = Field(0, ge=0, description="Seed of the noise that the ascent begins with.")
     contrast: Literal["auto", "bright", "dark"] = Field(
