@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,13 @@ class Stack:
         own = self.weights[number]
         weight = self.weight - own
         total = self.total - own * np.nan_to_num(self.values[number])
+        seen = weight > LEAST_WEIGHT
+        return np.where(seen, total / np.where(seen, weight, 1.0), np.nan)
+
+    def of(self, numbers: Sequence[int]) -> Map:
+        """Return the weighted average of some scans; nan where none of them saw anything."""
+        weight = np.sum([self.weights[n] for n in numbers], axis=0)
+        total = np.sum([self.weights[n] * np.nan_to_num(self.values[n]) for n in numbers], axis=0)
         seen = weight > LEAST_WEIGHT
         return np.where(seen, total / np.where(seen, weight, 1.0), np.nan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,3 +69,27 @@ def blank(frame: Image) -> str:
     if float(np.std(frame.data[known], dtype=np.float64)) == 0.0:
         return "is blank: every pixel is the same"
     return ""
+
+
+def repeated(frames: Sequence[Image], numbers: Sequence[int]) -> dict[int, str]:
+    """Return which of these frames hold the same pixels as an earlier one, and which: they know nothing new.
+
+    Raises
+    ------
+    DataError
+        Where all of them, two or more, are the same.
+    """
+    first: dict[bytes, int] = {}
+    found: dict[int, str] = {}
+    for n in numbers:
+        one = first.setdefault(hashlib.sha256(np.ascontiguousarray(frames[n].data).tobytes()).digest(), n)
+        if one != n:
+            found[n] = f"holds the same pixels as {frames[one].name or f'frame {one}'}"
+    if found and len(first) == 1:
+        names = [frames[n].name or f"frame {n}" for n in numbers]
+        raise DataError(
+            "alignment needs at least two different frames.",
+            got=f"the same pixels in {', '.join(names[:8])}{' …' if len(names) > 8 else ''}",
+            do="name each frame once",
+        )
+    return found

@@ -87,6 +87,26 @@ def judge_one(own: Map, others: Map, vectors: Float[np.ndarray, "vector 2"], cel
     )
 
 
+def common_margin(
+    made: Stack, verdicts: list[Verdict], vectors: Float[np.ndarray, "vector 2"], *, cell_px: float
+) -> float:
+    """Return the log-likelihood of all places over those a lattice vector away; nan without a lattice.
+
+    Scans along one direction may agree among themselves while all of them lie wrong. So the scans along each direction
+    are held, as one, against all others, and the direction that fits worst counts; where there is only one direction,
+    the median of the frames.
+    """
+    angles = [scan.angle_deg % 360.0 for scan in made.scans]
+    if len(set(angles)) == 1:
+        margins = np.array([verdict.margin for verdict in verdicts])
+        return float(np.nanmedian(margins)) if np.isfinite(margins).any() else float("nan")
+    found = []
+    for angle in sorted(set(angles)):
+        own, others = (made.of([n for n, a in enumerate(angles) if (a == angle) is same]) for same in (True, False))
+        found.append(judge_one(own, others, vectors, cell_px).margin)
+    return min(found, key=lambda margin: np.inf if np.isnan(margin) else margin)
+
+
 def likelihood(correlation: float, pixels: int, cell_px: float) -> float:
     """Return -n/2 ln(1 - r²) for n independent patches of the columns' blur; 0 where r is not positive."""
     patches = pixels / (4.0 * np.pi * (COLUMN_BLUR_CELLS * cell_px) ** 2)

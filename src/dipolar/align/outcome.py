@@ -15,6 +15,17 @@ from dipolar.core.alignment import AlignedFrame, Alignment
 from dipolar.core.errors import DataError
 from dipolar.core.nouns import Image
 
+UNSURE_NATS = float(np.log(100.0))
+"""Places that are not this much likelier than those a lattice vector away are not known."""
+RESTLESS_CELLS = 0.025
+"""Rows that still move by more than this in the last round have found no place: even at 0.4 counts per pixel they move
+by less than 0.005 cells when the frames belong together."""
+LEAST_COVERED = 0.5
+"""Less than this of the image seen by enough frames, its rows having gone apart, is no image."""
+
+LEAST_CORRELATION = 0.2
+"""Frames that correlate less, blurred by 0.15 cells, show nothing in common that could be averaged."""
+
 
 def outcome(
     frames: Sequence[Image],
@@ -27,6 +38,7 @@ def outcome(
     motion: Motion,
     vectors: Float[np.ndarray, "vector 2"],
     rest: float,
+    place_margin: float,
 ) -> Alignment:
     """Return the average, cut to where enough frames were, and what became of every frame."""
     enough = made.seen_by(max(1.5, 0.5 * len(scans) - 0.25))
@@ -63,6 +75,47 @@ def outcome(
         frame_drift_px=(float(drift[0]), float(drift[1])),
         lattice_px=vectors,
         residual_rms=rest,
+        place_margin=place_margin,
+    )
+
+
+def contradictions(result: Alignment) -> list[str]:
+    """Return what speaks against an alignment, in words: places, rows, and holes."""
+    lengths = np.linalg.norm(result.lattice_px, axis=1)
+    covered = float(np.mean(np.isfinite(result.image.data)))
+    like = float(np.median([frame.correlation for frame in result.kept]))
+    found = []
+    if like < LEAST_CORRELATION:
+        found.append(f"frames have little in common (correlation {like:.2f})")
+    if result.place_margin < UNSURE_NATS:
+        words = "fit better a lattice vector away" if result.place_margin < 0 else "fit as well a lattice vector away"
+        found.append(f"frames {words} (log-likelihood margin {result.place_margin:.1f})")
+    if len(lengths) and result.residual_rms > RESTLESS_CELLS * lengths.min():
+        found.append(f"rows still move by {result.residual_rms:.1f} px")
+    if covered < LEAST_COVERED:
+        found.append(f"only {100 * covered:.0f} % of the image is seen by enough frames")
+    return found
+
+
+def check_credible(result: Alignment) -> None:
+    """Refuse an alignment that contradicts itself: another place is clearly likelier, or two things speak against it.
+
+    Raises
+    ------
+    DataError
+        With all that speaks against it.
+    """
+    against = contradictions(result)
+    if len(against) < 2 and not result.place_margin < -UNSURE_NATS:
+        return
+    angles = [frame.scan_angle_deg for frame in result.kept]
+    told = ", ".join(f"{angle:g}" for angle in angles[:8]) + (" …" if len(angles) > 8 else "")
+    raise DataError(
+        "frames must show one place of the specimen, each scanned along the direction that is given for it.",
+        got=f"{len(angles)} frames, scan angles {told}; aligned as well as they can be, {'; '.join(against)}",
+        do="check that the frames belong together, and that --scan-angles gives the direction of each, "
+        "counter-clockwise on the screen (some microscopes count the other way: try the negative); leave it out where "
+        "all were scanned alike",
     )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from dipolar.align.average import stack
-from dipolar.align.checks import blank, check_frames
-from dipolar.align.judge import Verdict, judge
+from dipolar.align.checks import blank, check_frames, repeated
+from dipolar.align.judge import Verdict, common_margin, judge
 from dipolar.align.lattice import period, repeats
-from dipolar.align.outcome import outcome
+from dipolar.align.outcome import check_credible, outcome
 from dipolar.align.pairs import compare_all, strangers
 from dipolar.align.rigid import place_pairs
 from dipolar.align.rows import Motion, learn_motion, likeliest, reference_of, row_shifts
@@ -66,12 +66,13 @@ def align_frames(
     Raises
     ------
     DataError
-        Where there are fewer than two frames, where they differ in shape or pixel size, or where fewer than two, or
-        fewer than half, fit to each other.
+        Where there are fewer than two frames, where they differ in shape or pixel size, where fewer than two, or fewer
+        than half, fit to each other, or where the result contradicts itself, as with wrong scan angles.
     """
     angles = [0.0] * len(frames) if scan_angles_deg is None else [float(angle) for angle in scan_angles_deg]
     check_frames(frames, angles)
     dropped = {n: reason for n, frame in enumerate(frames) if (reason := blank(frame))}
+    dropped |= repeated(frames, [n for n in range(len(frames)) if n not in dropped])
     verdicts: dict[int, Verdict] = {}
     while True:
         kept = [n for n in range(len(frames)) if n not in dropped]
@@ -89,9 +90,11 @@ def align_frames(
     motion, sigmas, rest = _align_rows(scans, cell_px, progress, rounds=ROW_ROUNDS if rows else 0)
     progress("averaging", 0.0)
     made = stack(list(scans.values()))
-    final = dict(zip(scans, judge(made, vectors, cell_px=cell_px), strict=True))
-    verdicts |= final
-    result = outcome(frames, angles, scans, dropped, made, verdicts, sigmas, motion, vectors, rest)
+    final = judge(made, vectors, cell_px=cell_px)
+    verdicts |= dict(zip(scans, final, strict=True))
+    margin = common_margin(made, final, vectors, cell_px=cell_px)
+    result = outcome(frames, angles, scans, dropped, made, verdicts, sigmas, motion, vectors, rest, margin)
+    check_credible(result)
     progress("averaging", 1.0)
     return result
 

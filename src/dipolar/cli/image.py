@@ -155,5 +155,5 @@ def align(
     for text in headline_of(result):
         show.line(text)
     show.line(str(path))
-    for name, reason in result.dropped.items():
-        show.note(f"note: {name} is left out: it {reason}")
+    for sentence in record.notes:
+        show.note(f"note: {sentence}")

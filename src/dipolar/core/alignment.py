@@ -65,6 +65,10 @@ class Alignment:
     nothing repeats."""
     residual_rms: float
     """Root mean square of what the rows moved by in the last round, in px: how well the rounds have settled."""
+    place_margin: float = float("nan")
+    """Natural logarithm of how much likelier the places of all frames are than those a lattice vector away. The scans
+    along each direction are held, as one, against all others, and the worst counts; with one direction only, the
+    median of the frames' `lattice_margin`."""
 
     @property
     def kept(self) -> tuple[AlignedFrame, ...]:

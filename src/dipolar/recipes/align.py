@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dipolar.align import align_frames
+from dipolar.align.outcome import contradictions
 from dipolar.core.alignment import AlignedFrame, Alignment
 from dipolar.core.atomic import beside, cannot_write, sync
 from dipolar.core.contracts import Progress, silent
@@ -24,6 +25,9 @@ from dipolar.recipes.simulate import write_image
 from dipolar.report.alignment import write_alignment_figure
 
 FORMAT = "dipolar alignment"
+LEAST_SHARE = 0.5
+"""Scans along one direction, averaged, should fit to the others at least as well as single ones do; half of that is
+doubtful."""
 
 
 def align_images(
@@ -113,6 +117,16 @@ def notes(result: Alignment) -> list[str]:
         found.append(
             "All frames were scanned along the same direction: distortion that is common to them, such as the shear by "
             "an even drift, is still in the image. Scans at 0 and 90 degrees would show it."
+        )
+    against = contradictions(result)
+    if against:
+        found.append(f"This alignment is doubtful: {'; '.join(against)}. Look at its picture before you use the image.")
+    crossed = len({frame.scan_angle_deg % 360.0 for frame in result.kept}) > 1
+    usual = float(np.median([frame.lattice_margin for frame in result.kept]))
+    if crossed and result.place_margin < LEAST_SHARE * usual:
+        found.append(
+            "Scans along different directions agree with each other much less than those along one direction do "
+            f"(log-likelihood margin {result.place_margin:.0f}, where {usual:.0f} is usual): check --scan-angles."
         )
     unsure = [frame.name for frame in result.kept if frame.lattice_margin < np.log(100.0)]
     if unsure:
@@ -250,6 +264,7 @@ def overview_of(result: Alignment, *, rows: bool = False) -> dict[str, Any]:
         "frame_drift_px": list(result.frame_drift_px),
         "lattice_px": result.lattice_px.tolist(),
         "residual_rms_px": result.residual_rms,
+        "place_margin": result.place_margin,
         "covered_share": float(np.mean(seen)),
         "median_sigma": float(np.nanmedian(result.sigma)) if seen.any() else float("nan"),
     }
