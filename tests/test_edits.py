@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dipolar.core.errors import OutputError, SettingsError
 from dipolar.core.flags import Flag, has
 from dipolar.core.nouns import A, B, Columns, same, take
 from dipolar.measure import apply_edits, build_cells
-from dipolar.recipes.edits import edits_to_toml, parse_edits, read_edits, write_edits
+from dipolar.recipes.edits import EXAMPLE, edits_to_toml, parse_edits, read_edits, write_edits
 from dipolar.simulate import FilmSettings
 
 TEXT = """
@@ -140,6 +141,30 @@ def test_edits_of_no_columns_are_refused_with_one_message(columns):
             apply_edits(nothing, edits)
 
 
+def test_edits_that_leave_nothing_are_refused(columns):
+    with pytest.raises(SettingsError, match="must leave some columns") as caught:
+        apply_edits(columns, Edits(ignore=(square(-9.0, 999.0),)))
+    assert f"all {len(columns.flags)} are taken out: {len(columns.flags)} lie in masks" in str(caught.value)
+
+
+def test_the_example_that_messages_show_is_a_file(tmp_path):
+    (tmp_path / "edits.toml").write_text(EXAMPLE)
+    assert read_edits(tmp_path / "edits.toml").remove == (Removal(at_px=(120.5, 88.0), why="dirt"),)
+    with pytest.raises(SettingsError) as caught:
+        parse_edits("[[add")
+    assert str(caught.value).endswith(EXAMPLE.rstrip())
+
+
+def test_the_documents_name_every_key_of_the_file_of_edits():
+    told = Path(__file__).parents[1].joinpath("docs", "how-to-choose.md").read_text(encoding="utf-8")
+    part = told[told.index("## Corrections by hand") :].split("\n## ")[0]
+    example = part[part.index("```toml") + 7 : part.rindex("```")]
+    edits = parse_edits(example)
+    assert edits.ignore and edits.remove and edits.add and edits.assign and edits.tolerance_px
+    for key in ("tolerance_px", "why", "at", "rectangle", "polygon", "sublattice", "whole_crystal"):
+        assert key in part, key
+
+
 def test_a_file_there_and_back_is_identity(tmp_path):
     edits = parse_edits(TEXT)
     assert edits.tolerance_px == 2.5 and edits.remove[0].at_px == (50.5, 60.0)
@@ -154,8 +179,12 @@ def test_a_file_there_and_back_is_identity(tmp_path):
     ("text", "words"),
     [
         ("[[remove]]\nat = [1]\n", "remove 1 at 2: field required"),
-        ("[[remove]]\nat = [1, 2]\n[[remove]]\nplace = [1, 2]\n", "remove 2 place: there is no such key"),
-        ("[[delete]]\nat = [1, 2]\n", "delete: there is no such key"),
+        (
+            "[[remove]]\nat = [1, 2]\n[[remove]]\nplace = [1, 2]\n",
+            "remove 2 place: there is no such key; known are at, why",
+        ),
+        ('[[assign]]\nat = [1, 2]\nsublattice = "A"\nwhole = true\n', "known are at, sublattice, whole_crystal, why"),
+        ("[[delete]]\nat = [1, 2]\n", "known are tolerance_px, ignore, remove, add, assign"),
         ('[[assign]]\nat = [1, 2]\nsublattice = "C"\n', "assign 1 sublattice"),
         ("[[ignore]]\nrectangle = [5, 1, 0, 2]\n", "y0 must be less than y1"),
         ("[[ignore]]\nwhy = 'x'\n", "either rectangle"),

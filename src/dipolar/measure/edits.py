@@ -39,8 +39,8 @@ def apply_edits(columns: Columns, edits: Edits) -> tuple[Columns, EditsRecord]:
     Raises
     ------
     SettingsError
-        If a place has no column within the tolerance, or an added one no neighbours or no room; every offender is
-        named.
+        If a place has no column within the tolerance, or an added one no neighbours or no room, every offender named;
+        or if no column is left.
     """
     tolerance = TOLERANCE * _step_px(columns) if edits.tolerance_px is None else edits.tolerance_px
     gone = np.zeros(len(columns.flags), dtype=bool)
@@ -61,6 +61,12 @@ def apply_edits(columns: Columns, edits: Edits) -> tuple[Columns, EditsRecord]:
             "every edit must name a column that is there, or a free place on the lattice for a new one.",
             got="; ".join(wrong),
             do="take positions from columns.csv of the unedited result, or give tolerance_px in the edits",
+        )
+    if len(columns.flags) and not len(result.flags):
+        raise SettingsError(
+            "edits must leave some columns.",
+            got=f"all {len(columns.flags)} are taken out: {ignored} lie in masks, {removed} are removed",
+            do="make the masks smaller; a rectangle is [y0, y1, x0, x1] in px",
         )
     result, changed = _assigned(result, edits.assign, rows)
     return result, EditsRecord(edits=edits, removed=removed, ignored=ignored, added=len(edits.add), reassigned=changed)

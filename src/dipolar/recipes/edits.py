@@ -13,7 +13,13 @@ from dipolar.core.errors import OutputError, SettingsError
 
 Coordinate = Annotated[float, Field(allow_inf_nan=False, strict=False)]
 Place = tuple[Coordinate, Coordinate]
-EXAMPLE = 'write tables such as: [[remove]] at = [120.5, 88.0] why = "dirt" (a line each; at is y, x in px)'
+EXAMPLE = """
+        [[remove]]
+        at = [120.5, 88.0]    # y, x in px
+        why = "dirt"
+"""
+"""A whole file, as messages show it."""
+DO = f"write tables such as these lines (all keys are in docs/how-to-choose.md):{EXAMPLE.rstrip()}"
 
 
 class _Entry(BaseModel):
@@ -67,6 +73,9 @@ class _File(BaseModel):
     assign: tuple[_Assign, ...] = ()
 
 
+_TABLES: dict[str, type[_Entry]] = {"ignore": _Ignore, "remove": _At, "add": _At, "assign": _Assign}
+
+
 def parse_edits(text: str, *, source: str = "edits") -> Edits:
     """Return the edits that a TOML text holds.
 
@@ -85,13 +94,11 @@ def parse_edits(text: str, *, source: str = "edits") -> Edits:
     try:
         values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError("the file of edits is not TOML.", got=f"{source}: {error}", do=EXAMPLE) from error
+        raise SettingsError("the file of edits is not TOML.", got=f"{source}: {error}", do=DO) from error
     try:
         file = _File.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(
-            "an edit is not what it should be.", got=f"{source}: {_offenders(error)}", do=EXAMPLE
-        ) from error
+        raise SettingsError("an edit is not what it should be.", got=f"{source}: {_offenders(error)}", do=DO) from error
     return Edits(
         ignore=tuple(item.mask() for item in file.ignore),
         remove=tuple(Removal(at_px=item.at, why=item.why) for item in file.remove),
@@ -110,7 +117,10 @@ def _offenders(error: ValidationError) -> str:
     for problem in error.errors(include_url=False):
         parts = [str(p + 1) if isinstance(p, int) else p for p in problem["loc"]]
         reason = problem["msg"].removeprefix("Value error, ")
-        reason = "there is no such key" if problem["type"] == "extra_forbidden" else reason[:1].lower() + reason[1:]
+        reason = reason[:1].lower() + reason[1:]
+        if problem["type"] == "extra_forbidden":
+            table = _TABLES[str(parts[0])] if len(parts) > 1 else _File
+            reason = f"there is no such key; known are {', '.join(sorted(table.model_fields, key='why'.__eq__))}"
         phrases.append(f"{' '.join(parts)}: {reason}")
     return "; ".join(phrases)
 
@@ -128,7 +138,7 @@ def read_edits(path: str | Path) -> Edits:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-        raise SettingsError("the file of edits cannot be read.", got=f"{path}: {reason}", do=EXAMPLE) from error
+        raise SettingsError("the file of edits cannot be read.", got=f"{path}: {reason}", do=DO) from error
     return parse_edits(text, source=path.name)
 
 
