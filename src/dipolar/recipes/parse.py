@@ -6,6 +6,8 @@ Each has a type for pydantic that checks the text and writes it in one way, so t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -141,10 +143,38 @@ def _zone_axis(text: str) -> str:
     return ",".join(str(part) for part in parse_zone_axis(text))
 
 
+def _in_text(value: object, between: str) -> object:
+    """Return numbers, words or pairs that were handed over in Python as they are written; all else as it is."""
+    if isinstance(value, (str, bool, type(None))):
+        return value
+    if isinstance(value, Real):
+        number = float(value)
+        return f"{int(number)}" if number.is_integer() else f"{number}"
+    if isinstance(value, Mapping):
+        value = list(value.items())
+    if not isinstance(value, Iterable):
+        return value
+    parts = [_in_text(part, ":") for part in value]
+    return between.join(parts) if all(isinstance(part, str) for part in parts) else value  # type: ignore[arg-type]
+
+
+def _list(value: object) -> object:
+    """Let ``[45, 135]``, ``(1, 1, 0)``, ``["png", "svg"]`` or ``[("SrTiO3", 0.25)]`` stand for text with commas."""
+    return _in_text(value, ",")
+
+
+def _corners(value: object) -> object:
+    """Let ``(y0, y1, x0, x1)`` stand for a region in text."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return value
+    parts = [_in_text(part, ",") for part in value]
+    return "{}:{},{}:{}".format(*parts) if len(parts) == 4 else ",".join(map(str, parts))
+
+
 LengthPm = Annotated[float, BeforeValidator(_length), Field(gt=0, allow_inf_nan=False)]
-Angles = Annotated[str, AfterValidator(_angles)]
-ZoneAxis = Annotated[str, AfterValidator(_zone_axis)]
-Region = Annotated[str, AfterValidator(_region)]
-Formats = Annotated[str, AfterValidator(_formats)]
-Layers = Annotated[str, AfterValidator(_layers)]
+Angles = Annotated[str, BeforeValidator(_list), AfterValidator(_angles)]
+ZoneAxis = Annotated[str, BeforeValidator(_list), AfterValidator(_zone_axis)]
+Region = Annotated[str, BeforeValidator(_corners), AfterValidator(_region)]
+Formats = Annotated[str, BeforeValidator(_list), AfterValidator(_formats)]
+Layers = Annotated[str, BeforeValidator(_list), AfterValidator(_layers)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

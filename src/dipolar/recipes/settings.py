@@ -137,8 +137,8 @@ class SimulateSettings(Settings):
 
     layers: Layers = Field(
         "SrTiO3:0.25,BiFeO3:0.75",
-        description="The stack from bottom to top, each layer with its share of the height. "
-        "Materials: SrTiO3, BiFeO3, PbTiO3, BaTiO3.",
+        description="The stack from bottom to top, each layer with its share of the height; only ratios of "
+        "shares count, so that they need not add up to 1. Materials: SrTiO3, BiFeO3, PbTiO3, BaTiO3.",
     )
     height_px: int = Field(1024, ge=32, le=16384, description="Rows of the image.")
     width_px: int = Field(1024, ge=32, le=16384, description="Columns of the image.")
@@ -187,9 +187,8 @@ class SimulateSettings(Settings):
 class AlignSettings(Settings):
     """Settings of ``dipolar image align``."""
 
-    scan_angles: str | None = Field(
+    scan_angles: Angles | None = Field(
         None,
-        pattern=r"^ *-?\d+(\.\d*)?( *, *-?\d+(\.\d*)?)* *$",
         description="Direction of the fast scan axis of each frame in degrees, counter-clockwise on the screen, with "
         "commas between: 0,90. Not given: all frames are scanned alike.",
     )
@@ -204,7 +203,7 @@ class AlignSettings(Settings):
     @property
     def angles_deg(self) -> tuple[float, ...] | None:
         """The scan angles, one by one, or None."""
-        return None if self.scan_angles is None else tuple(float(part) for part in self.scan_angles.split(","))
+        return None if self.scan_angles is None else parse_angles(self.scan_angles)
 
 
 Model = TypeVar("Model", bound=Settings)
