@@ -27,6 +27,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
+from dipolar.core.nouns import Image
+from dipolar.learn.blocks import SplitByLine, sides
 from dipolar.learn.calibration import LEVELS, coverage
 from dipolar.learn.dense import dense
 from dipolar.learn.exam import Answers, examine, together
@@ -35,11 +37,10 @@ from dipolar.learn.networks import Regressor, build, plain
 from dipolar.learn.predictor import Model, at_points, find_columns, predict
 from dipolar.learn.published import PublishedDCNN, as_one_pass, predict_windows
 from dipolar.learn.scale import see
-from dipolar.learn.targets import cell_targets
 from dipolar.learn.task import Training
 from dipolar.learn.training import fit
-from dipolar.learn.window_task import Stack, WindowTask
-from dipolar.learn.windows import cut_windows, first_pixels
+from dipolar.learn.window_task import WindowTask
+from dipolar.learn.windows import centered_patches
 from dipolar.recipes.measure import measure_image
 from dipolar.recipes.models import open_model
 from dipolar.recipes.shipped import EXAM_SEED, films
@@ -229,21 +230,15 @@ def _fit_error(cells, film: Simulated, test: np.ndarray):  # type: ignore[no-unt
 def _published(source: Source, film: Simulated, test: np.ndarray, epochs: int) -> tuple[float, float]:
     """Return RMS error in px of the published network, trained on C windows of the same part, and CPU seconds."""
     pixels = source.seen.pixels[0, 0].numpy()
-    targets, _ = cell_targets(source.cells, scale=source.seen.scale)
-    points = source.seen.to_network(source.cells.positions_px)
-    wide = source.seen.shape[1]
-    known = np.isfinite(targets[:, :2]).all(axis=1) & np.all((points > 41) & (points < wide - 41), axis=1)
-    ends = [round(2 / 3 * 0.75 * wide), round(2 / 3 * wide)]
-    stacks = []
-    for low, high in ((0, ends[0]), (ends[0], ends[1])):
-        rows = known & (points[:, 1] >= low + 40) & (points[:, 1] < high - 40)
-        corners = first_pixels(points[rows], window_px=80)
-        stacks.append(Stack(windows=cut_windows(pixels, corners, window_px=80), targets=targets[rows, :2]))
+    cut = centered_patches(Image(data=pixels), source.cells, window_px=80, split=SplitByLine())
+    training, _ = sides(cut.patches.block)
+    border = 2 / 3 * 0.75 * source.seen.shape[1]  # as our own networks keep a strip to validate with
+    x = cut.patches.positions_px[:, 1]
+    task = WindowTask(cut.patches, training & (x < border - 40), training & (x >= border + 40))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = PublishedDCNN(window_px=80)
-    task = WindowTask(stacks[0], stacks[1], batch_size=32)
-    per_epoch = max(len(stacks[0].windows) // 32, 1)
+    per_epoch = max(len(task.learn) // task.batch_size, 1)
     choices = Training(steps=epochs * per_epoch, learning_rate=3e-4, validate_every=per_epoch, weight_decay=1e-4)
     trained = fit(network, task, choices)
     truth = film.truth_cells
