@@ -11,6 +11,7 @@ import numpy as np
 from dipolar.core.domains import Maps
 from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.measurement import Measurement
+from dipolar.report.wording import number, with_sigma
 
 
 def findings_headline(measurement: Measurement) -> list[str]:
@@ -25,8 +26,8 @@ def findings_headline(measurement: Measurement) -> list[str]:
         share = found.polarization.systematic_fraction
         factor = f"± {100 * share:.0f} %" if math.isfinite(share) else "of unknown error"
         lines.append(
-            f"polarization ({found.polarization.material.name}): median {_median(size):.3g} µC/cm², sigma "
-            f"{_median(sigma):.2g} µC/cm² per component, factor "
+            f"polarization ({found.polarization.material.name}): median {number(_median(size), 3)} µC/cm², sigma "
+            f"{number(_median(sigma), 2)} µC/cm² per component, factor "
             f"{factor}"
         )
     if found.order is not None:
@@ -34,8 +35,8 @@ def findings_headline(measurement: Measurement) -> list[str]:
         told: str = found.order.verdict
         if wave is not None:
             told += (
-                f", wave of {scale * wave.amplitude_px:.2f} ± {scale * wave.amplitude_sigma_px:.2f} {unit}, "
-                f"period {scale * wave.period_px:.3g} {unit}"
+                f", wave of {with_sigma(scale * wave.amplitude_px, scale * wave.amplitude_sigma_px, unit)}, "
+                f"period {number(scale * wave.period_px, 3)} {unit}"
             )
         lines.append(f"order: {told}")
     if found.maps is not None:
@@ -54,7 +55,7 @@ def _network_lines(measurement: Measurement, scale: float, unit: str) -> list[st
     if found.comparison is not None:
         dy, dx = (scale * part.rmse_px for part in (found.comparison.dy, found.comparison.dx))
         count = np.count_nonzero(found.comparison.counted)
-        lines.append(f"RMS difference from the fit: dy {dy:.2f}, dx {dx:.2f} {unit}, of {count} cells")
+        lines.append(f"RMS difference from the fit: dy {number(dy, 3)}, dx {number(dx, 3)} {unit}, of {count} cells")
     return lines
 
 
@@ -67,14 +68,14 @@ def _median(values: np.ndarray) -> float:
 def _maps_lines(maps: Maps, scale: float, unit: str, *, what: str) -> list[str]:
     polar = int(np.count_nonzero(maps.domains.polar))
     lines = [f"domains: {polar} polar, {len(maps.domains.polar) - polar} not polar; walls: {len(maps.walls)}"]
-    for number, wall in enumerate(maps.walls[:3], start=1):
-        low, middle, high = (scale * width for width in wall.profile.width_px)
-        width = f"width {middle:.3g} ({low:.3g} to {high:.3g}) {unit}"
-        if not math.isfinite(middle):
+    for place, wall in enumerate(maps.walls[:3]):  # numbered as in walls.csv and the figures
+        low, middle, high = (number(scale * width, 3) for width in wall.profile.width_px)
+        width = f"width {middle} ({low} to {high}) {unit}"
+        if not math.isfinite(wall.profile.width_px[1]):
             width = "too few cells for a width"
         elif not wall.profile.resolved:
-            width = f"width below {high:.3g} {unit}"
-        lines.append(f"  wall {number}: {wall.kind}, {wall.charge}{what if wall.charge != 'neutral' else ''}, {width}")
+            width = f"width below {high} {unit}"
+        lines.append(f"  wall {place}: {wall.kind}, {wall.charge}{what if wall.charge != 'neutral' else ''}, {width}")
     if len(maps.walls) > 3:
         lines.append(f"  and {len(maps.walls) - 3} more in walls.csv")
     return lines
