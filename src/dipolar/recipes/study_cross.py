@@ -78,7 +78,8 @@ def study_cross(settings: CrossSettings, *, work: Path, progress: Progress = sil
     SettingsError
         If the window is too large for the films.
     """
-    check_windows(film_source(settings.shares[0], settings), [settings.window_px])
+    for share in settings.shares:
+        check_windows(film_source(share, settings), [settings.window_px])
     spread = runner(settings.workers)
     found = run_jobs(cross_job, jobs_of(settings, work), spread=spread, step="training networks", progress=progress)
     return [row for one in found for row in one["rows"]]
