@@ -38,9 +38,11 @@ def _cells(measurement: Measurement) -> Iterator[str]:
     count = len(cells.flags)
     flagged = int(np.count_nonzero(has(cells.flags, DOUBTFUL_CELL)))
     if flagged > MANY * count:
+        heights = columns.amplitude[np.isfinite(columns.amplitude)]
+        shade = "dark" if len(heights) and np.median(heights) < 0 else "bright"
         yield (
             f"{flagged} of {count} unit cells are flagged: the image is not, or only in part, what was "
-            "expected (bright columns of two sublattices that stand apart). Look at the columns before the map."
+            f"expected ({shade} columns of two sublattices that stand apart). Look at the columns before the map."
         )
     elif flagged > SOME * count:
         yield f"{flagged} of {count} unit cells are flagged: grey in the maps, and in no median."

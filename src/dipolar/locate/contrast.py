@@ -84,7 +84,7 @@ def find_polarity(
         If the image plainly has another contrast than the one named, or none of them.
     """
     skewness = _skewness(filtered, valid)
-    if contrast == "signed" or (contrast == "auto" and _both_signs(data, valid)):
+    if contrast == "signed" or (contrast == "auto" and both_signs(data, valid)):
         return Polarity(kind="signed", sign=-1.0 if skewness < -LEAST_SKEWNESS else 1.0)
     sign = {"auto": np.sign(skewness), "bright": 1.0, "dark": -1.0}[contrast]
     least = LEAST_SKEWNESS if contrast == "auto" else -LEAST_SKEWNESS
@@ -100,7 +100,8 @@ def _skewness(filtered: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x
     return float(np.mean(values**3) / max(float(np.mean(values**2)), 1e-30) ** 1.5)
 
 
-def _both_signs(data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]) -> bool:
+def both_signs(data: Float32[np.ndarray, "y x"], valid: Bool[np.ndarray, "y x"]) -> bool:
+    """Return whether an image has values on both sides of zero, as no count of electrons has."""
     stride = max(1, int(np.sqrt(data.size / MOST_SAMPLES)))
     values = data[::stride, ::stride][valid[::stride, ::stride]]
     low, high = np.percentile(values, [2.0, 98.0])

@@ -11,6 +11,7 @@ import numpy as np
 from dipolar.core.domains import Maps
 from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.measurement import Measurement
+from dipolar.locate.contrast import Contrast, both_signs
 from dipolar.report.wording import number, with_sigma
 
 
@@ -19,6 +20,8 @@ def findings_headline(measurement: Measurement) -> list[str]:
     found, cells = measurement.findings, measurement.cells
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
     lines = _network_lines(measurement, scale, unit)
+    if (kind := contrast_of(measurement)) != "bright":
+        lines.insert(0, {"dark": "dark columns, as in ABF", "signed": "a signed image, as iDPC and DPC"}[kind])
     if found.polarization is not None:
         good = ~has(cells.flags, DOUBTFUL_CELL) & np.isfinite(cells.displacement_px).all(axis=1)
         size = np.hypot(*found.polarization.vectors_uc_per_cm2[good].T)
@@ -42,6 +45,17 @@ def findings_headline(measurement: Measurement) -> list[str]:
     if found.maps is not None:
         lines += _maps_lines(found.maps, scale, unit, what="" if found.polarization else " (displacement)")
     return lines
+
+
+def contrast_of(measurement: Measurement) -> Contrast:
+    """Return how columns stand out in this image: as settings say, or as was found where they leave it open."""
+    image, heights = measurement.image.data, measurement.columns.amplitude
+    chosen: Contrast = measurement.record.settings.get("contrast", "auto")
+    if chosen != "auto":
+        return chosen
+    if both_signs(image, np.isfinite(image)):
+        return "signed"
+    return "dark" if _median(heights) < 0 else "bright"
 
 
 def _network_lines(measurement: Measurement, scale: float, unit: str) -> list[str]:
@@ -93,6 +107,7 @@ def findings_overview(measurement: Measurement) -> dict[str, Any]:
             ("shape", found.shape),
         )
     }
+    told["contrast"] = contrast_of(measurement)
     if found.edits is not None:
         told["edits"] = {name: getattr(found.edits, name) for name in ("removed", "ignored", "added", "reassigned")}
     if found.polarization is not None:
