@@ -155,7 +155,7 @@ def transfer(windows: str = "C") -> Transfer:
         pixel_size_pm=17.25,
         positions_px=positions,
         true_pm=true,
-        predicted_pm=true + [3.0, -3.0],
+        predicted_pm=true + np.array([3.0, -3.0]),
     )
 
 
@@ -165,13 +165,12 @@ def test_transfers_are_drawn_in_the_colours_of_the_wheels():
     assert (radius, of_errors) == (20.0, 5.0)
     maps = [axes for axes in drawn.axes if axes.images][:6]
     at = transfer().positions_px
-    for axes, vectors, full in zip(
-        maps, (transfer().true_pm, transfer().predicted_pm, transfer().error_pm) * 2, (radius, radius, of_errors) * 2
-    ):
+    vectors = (transfer().true_pm, transfer().predicted_pm, transfer().error_pm)
+    for axes, drawn_pm, full in zip(maps, 2 * vectors, 2 * (radius, radius, of_errors), strict=True):
         rgba = np.asarray(axes.images[0].get_array())
         step = 140 / rgba.shape[1]
         rows, columns = np.rint((at + 0.5) / step - 0.5).astype(int).T
-        colours = displacement_colours(vectors, full_radius=full)
+        colours = displacement_colours(drawn_pm, full_radius=full)
         np.testing.assert_allclose(rgba[rows, columns, :3], colours, atol=1e-6)
     said = "\n".join(text.get_text() for text in drawn.texts)
     assert said.count("3 pm") == 2 and "NC" in said and "7 % Sm" in said
