@@ -30,7 +30,8 @@ def limits(measurement: Measurement) -> Iterator[str]:
             "not affected. Give --reference y0:y1,x0:x1 with a region that is not polar, such as the substrate."
         )
     yield from _gain(measurement)
-    yield from _size(measurement.calibration)
+    if measurement.record.settings.get("structure") is None:  # which tells what projection this is
+        yield from _size(measurement.calibration)
 
 
 def _cells(measurement: Measurement) -> Iterator[str]:

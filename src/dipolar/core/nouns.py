@@ -169,7 +169,7 @@ class Calibration:
 
     pixel_size_pm: float | None
     """The pixel size used; None: lengths stay in px."""
-    source: Literal["file", "option", "lattice", "none"]
+    source: Literal["file", "option", "lattice", "structure", "none"]
     """Which of them decided."""
     file_pixel_size_pm: float | None = None
     """What the file says."""

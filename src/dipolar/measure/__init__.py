@@ -8,7 +8,7 @@ from dipolar.measure.mistilt import mistilt_suspicion
 from dipolar.measure.planes import atomic_planes
 from dipolar.measure.polarization import load_material, polarization
 from dipolar.measure.proposal import propose_reference
-from dipolar.measure.reference import lattice_size_px, reference_offset, subtract_reference
+from dipolar.measure.reference import cell_edges_px, lattice_size_px, reference_offset, subtract_reference
 from dipolar.measure.scan import remove_row_jitter
 from dipolar.measure.strain import strain
 from dipolar.measure.summary import summarize
@@ -21,6 +21,7 @@ __all__ = [
     "atomic_planes",
     "build_cells",
     "calibrate_scan",
+    "cell_edges_px",
     "lattice_size_px",
     "layer_profile",
     "load_material",

@@ -41,6 +41,22 @@ def lattice_size_px(cells: Cells, *, region: Region | None = None) -> tuple[floa
     return middle, 1.2533 * TO_SIGMA * float(np.median(np.abs(size - middle))) / float(np.sqrt(len(size)))
 
 
+def cell_edges_px(cells: Cells, *, region: Region | None = None) -> tuple[float, float]:
+    """Return the median lengths of the edges a and b in px; nan without cells.
+
+    Parameters
+    ----------
+    cells, region
+        As in `lattice_size_px`.
+    """
+    rows = trusted(cells) & inside(cells, region)
+    rows = rows if rows.any() else inside(cells, region)
+    if not rows.any():
+        return float("nan"), float("nan")
+    a, b = (float(np.median(np.hypot(*edge[rows].T))) for edge in (cells.a_px, cells.b_px))
+    return a, b
+
+
 def reference_offset(cells: Cells, columns: Columns, region: Region) -> Reference:
     """Return the mean displacement of the cells in a region, which centrosymmetric material should have as zero.
 

@@ -16,20 +16,19 @@ from dipolar.core.errors import DataError
 from dipolar.core.findings import ScanCorrection
 from dipolar.core.material import PolarMaterial
 from dipolar.core.measurement import Measurement, Sites
-from dipolar.core.nouns import Calibration, Cells, Columns, GainCheck, Image, Record
+from dipolar.core.motif import Motif
+from dipolar.core.nouns import Cells, Columns, GainCheck, Image, Record
 from dipolar.io import check_image, open_image, sha256_of
 from dipolar.measure import (
     apply_edits,
     build_cells,
-    calibrate_scan,
-    lattice_size_px,
     reference_offset,
     remove_row_jitter,
-    straighten,
     strain,
     subtract_reference,
     summarize,
 )
+from dipolar.recipes.calibrate import calibrate, known_cell, shape_of_scan
 from dipolar.recipes.findings import MAPS_SEED, find_all
 from dipolar.recipes.gain_check import check_gain
 from dipolar.recipes.notes import notes
@@ -87,7 +86,7 @@ def measure_image(
 
     found = Found(
         image=opened, inputs=inputs, columns=columns, cells=cells, material=plan.material, scan=scan, edits=edits,
-        sites=sites,
+        sites=sites, motif=plan.motif,
     )  # fmt: skip
     return conclude(found, settings, clock, check=check)
 
@@ -112,6 +111,8 @@ class Found:
     """What became of corrections by hand."""
     sites: Sites | None = None
     """Columns on other sites."""
+    motif: Motif | None = None
+    """The projected cell of the structure file, which is known in pm."""
     fitted: bool = True
     """Whether columns stand where a fit put them; otherwise where a network did."""
 
@@ -134,11 +135,9 @@ def conclude(
     """
     image, columns = found.image, found.columns
     with clock("calibrating"):
-        raw, shape = found.cells, None
-        if settings.scan in ("shape", "both") and settings.lattice_pm is not None and len(raw.flags):
-            shape = calibrate_scan(raw, columns, lattice_pm=settings.lattice_pm, region=settings.region_px)
-            raw = straighten(raw, columns, shape)
-        calibration = calibrate(raw, settings, image)
+        known = known_cell(settings, found.motif)
+        raw, shape = shape_of_scan(found.cells, columns, settings, known)
+        calibration = calibrate(raw, settings, image, known=known)
         raw = replace(raw, pixel_size_pm=calibration.pixel_size_pm)
     with clock("measuring strain"):
         cells, reference = raw, None
@@ -207,33 +206,3 @@ def _plain(image: Image) -> Image:
     pixels = np.ascontiguousarray(data, dtype=np.float32)
     pixels = pixels if np.isfinite(pixels).all() else np.where(np.isfinite(pixels), pixels, np.float32(np.nan))
     return replace(image, data=pixels, ceiling=ceiling)
-
-
-def calibrate(cells: Cells, settings: MeasureSettings, image: Image) -> Calibration:
-    """Return the pixel size: from the lattice where one is given, else from the option, else from the file.
-
-    Parameters
-    ----------
-    cells
-        The measured cells, in px.
-    settings
-        `lattice_pm`, `pixel_size_pm` and the reference region in which the lattice is measured.
-    image
-        As it was opened; its facts tell the file's pixel size from one that was given.
-    """
-    lattice_px, lattice_sigma_px = lattice_size_px(cells, region=settings.region_px)
-    known = {fact.name: fact for fact in image.facts if isinstance(fact.value, float)}
-    given = settings.pixel_size_pm is not None or "pixel_size_pm" in known
-    in_file = known["file_pixel_size_pm"].value if "file_pixel_size_pm" in known else None
-    pixel_size_pm = settings.pixel_size_pm or image.pixel_size_pm
-    source = "option" if given else "none" if pixel_size_pm is None else "file"
-    if settings.lattice_pm is not None and lattice_px > 0:
-        pixel_size_pm, source = settings.lattice_pm / lattice_px, "lattice"
-    return Calibration(
-        pixel_size_pm=pixel_size_pm,
-        source=source,  # type: ignore[arg-type]
-        file_pixel_size_pm=in_file if in_file is not None or given else image.pixel_size_pm,  # type: ignore[arg-type]
-        lattice_pm=settings.lattice_pm,
-        measured_lattice_px=lattice_px,
-        measured_lattice_sigma_px=lattice_sigma_px,
-    )

@@ -18,6 +18,11 @@ def notes(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
             "Columns were fitted with plain Gaussians. Where columns have tails, displacements come out too long, and "
             "the gain check cannot see that: it draws Gaussians too."
         )
+    if measurement.calibration.source == "structure":
+        yield (
+            "The pixel size is the one at which the measured cell has the area of the structure's: where the crystal's "
+            "lattice differs from the file's, lengths are wrong by as much. lattice_pm (--lattice-pm) sets the scale."
+        )
     yield from _unused(settings)
     if settings.gain_check and measurement.gain_check is None:
         yield from _unchecked(measurement)

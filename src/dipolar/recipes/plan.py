@@ -18,6 +18,7 @@ from dipolar.locate import GaussianFit, SharedProfileFit, as_columns, locate_sit
 from dipolar.measure import build_cells, load_material
 from dipolar.measure.octahedra import has_oxygen, octahedral_tilt, tilt_patterns
 from dipolar.measure.sites import anion_offsets, site_offsets
+from dipolar.recipes.calibrate import known_cell
 from dipolar.recipes.edits import read_edits
 from dipolar.recipes.settings import MeasureSettings
 
@@ -65,7 +66,7 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
     CalibrationError
         If something was asked for that needs lengths in pm, and there will be none.
     """
-    calibrated = image.pixel_size_pm is not None or settings.lattice_pm is not None
+    calibrated = any(known is not None for known in (image.pixel_size_pm, settings.lattice_pm, settings.structure))
     wanted = "a polarization (--material)" if settings.material is not None else ""
     if wanted and not calibrated:
         raise CalibrationError(
@@ -88,6 +89,7 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
     motif = None
     if settings.structure is not None:
         motif = read_motif(settings.structure, zone_axis=settings.zone_axis_uvw)
+        known_cell(settings, motif)  # a lattice parameter that is none of its edges is refused before work starts
     return Plan(settings=settings, material=material, motif=motif, edits=edits, inputs=inputs)
 
 

@@ -212,5 +212,6 @@ def _calibration(measurement: Measurement) -> str:
         "file": "from the file; check it with --lattice-pm",
         "option": "as given",
         "lattice": f"from the lattice, {calibration.measured_lattice_px:.3f} px",
+        "structure": f"from the cell of the structure, {calibration.measured_lattice_px:.3f} px (root of its area)",
     }[calibration.source]
     return f"pixel size {calibration.pixel_size_pm:.4g} pm, {origin}"

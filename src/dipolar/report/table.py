@@ -23,6 +23,7 @@ SOURCES = {
     "file": "from the file",
     "option": "given as an option",
     "lattice": "from the measured lattice and the lattice parameter given",
+    "structure": "from the measured lattice and the projected cell of the structure file",
     "none": "not known: every length is in px",
 }
 
