@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from torch import nn
 
 from dipolar.core.atomic import atomic_file
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import NoLatticeError, OutputError, SettingsError
 from dipolar.core.nouns import Image
-from dipolar.learn.equivariant import TURNS, Lift, Turn
-from dipolar.learn.inside import feature_maps, preferred_inputs, saliency
-from dipolar.learn.networks import MULTIPLE, Finder, Regressor, plain
+from dipolar.learn.inside import saliency
+from dipolar.learn.networks import Finder, Regressor
 from dipolar.learn.predictor import Model, at_points
-from dipolar.learn.scale import Seen
 from dipolar.learn.store import read_model
 from dipolar.locate import locate_with_sites
 from dipolar.measure import build_cells
+from dipolar.recipes.inside_layers import (
+    AROUND_PX,
+    Layer,
+    Network,
+    layers_of,
+    plain_network,
+    preferred_by,
+    surroundings,
+)
 from dipolar.recipes.inside_settings import InsideSettings
 from dipolar.recipes.measure import open_or_take
 from dipolar.recipes.models import DOES, open_model
 from dipolar.recipes.networks import View, look
 from dipolar.recipes.settings import MeasureSettings, change
-from dipolar.report.inside_sheet import ACROSS, Inside, inside_figure, liveliest
+from dipolar.report.inside_sheet import Inside, inside_figure
 from dipolar.report.style import FORMATS, encode
 
 OUTPUTS = {"regressor": ("dy", "dx"), "finder": ("a", "b", "dy", "dx")}
 """Outputs whose slopes are shown, by kind of network."""
-AROUND_PX = 24
-"""What is shown beyond the window of a network, in network px: about half a cell on each side."""
-LARGEST_PX = 64
-"""Edge of the largest input that is made to excite a channel."""
-BLUR_PX = 1.0
-"""First blur on the way there: with less, steps as few as these leave much of the noise they begin with."""
 NEIGHBOURHOOD_CELLS = 6.0
 """Half the edge of the region in which the cell at a place is sought."""
 
@@ -102,18 +102,18 @@ def look_inside(
     view = look(picture, contrast=settings.contrast)
     at = _place(view, settings, opened)
     crop, place = surroundings(view.seen, at, reach_px=opened.card.window_px + AROUND_PX)
-    network = plain(opened.networks[0])
-    layers = _layers(opened, view.seen, at)
+    network = plain_network(opened)
+    layers = layers_of(opened, view.seen, at)
     preferred = {}
     rng = np.random.default_rng(settings.seed)
     for number, layer in enumerate(layers):
-        preferred[layer.title] = _preferred(network, layer, settings.ascent, rng)
+        preferred[layer.title] = preferred_by(network, layer, settings.ascent, rng)
         progress("looking inside", (number + 1) / len(layers))
     return Look(
         model=opened,
         image=picture.name,
         at_px=at,
-        values=_values(network, opened, crop, place, view.seen.scale),
+        values=_values(opened, layers, place, view.seen.scale),
         inside=Inside(
             image=crop,
             maps={layer.title: layer.maps for layer in layers},
@@ -170,88 +170,7 @@ def _nearest_cell(view: View, at_px: tuple[float, float]) -> tuple[float, float]
     return float(y), float(x)
 
 
-def surroundings(
-    seen: Seen, at_px: tuple[float, float], *, reach_px: int
-) -> tuple[Float32[np.ndarray, "y x"], tuple[float, float]]:
-    """Return what a network sees around a place, and where in it the place is, (y, x) in network px.
-
-    Borders are multiples of `MULTIPLE`, so that its grid stands as in the whole image.
-
-    Parameters
-    ----------
-    seen
-        The whole image.
-    at_px
-        The place (y, x) in image px.
-    reach_px
-        Edge of the surroundings in network px, at least; smaller where the image is.
-    """
-    pixels = seen.pixels[0, 0].numpy()
-    edge = -(-reach_px // MULTIPLE) * MULTIPLE
-    place = seen.to_network(np.array(at_px))
-    start = []
-    for middle, size in zip(place, pixels.shape, strict=True):
-        nearest = round((float(middle) - edge / 2.0) / MULTIPLE) * MULTIPLE
-        start.append(max(min(nearest, size - edge), 0))
-    y, x = start
-    return np.ascontiguousarray(pixels[y : y + edge, x : x + edge]), (float(place[0]) - y, float(place[1]) - x)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Layer:
-    """One layer, and what it makes of the surroundings."""
-
-    name: str
-    """In the network."""
-    title: str
-    """On the figure."""
-    stride: int
-    """Network px from point to point of its maps."""
-    maps: Float32[np.ndarray, "channel h w"]
-    """Of its channels; where each filter is there in four turns, those of the first turn."""
-
-
-def _layers(model: Model, seen: Seen, at_px: tuple[float, float]) -> list[_Layer]:
-    """Return every layer with its maps, cut out of what it makes of a wider region: there the rim leaves its trace."""
-    edge = model.card.window_px + AROUND_PX
-    wide, place_in_wide = surroundings(seen, at_px, reach_px=edge + model.card.window_px + 2 * MULTIPLE)
-    crop, place = surroundings(seen, at_px, reach_px=edge)
-    first = [round(outer - inner) for outer, inner in zip(place_in_wide, place, strict=True)]
-    found = []
-    for name, maps in feature_maps(plain(model.networks[0]), wide).items():
-        stride = wide.shape[0] // maps.shape[1]
-        (y0, y1), (x0, x1) = ((n // stride, (n + size) // stride) for n, size in zip(first, crop.shape, strict=True))
-        turns = isinstance(model.networks[0].get_submodule(name), Lift | Turn)
-        own = maps[: len(maps) // TURNS] if turns else maps
-        title = name.replace(".", " ") + (f", {TURNS} turns" if turns else "")
-        cut = np.ascontiguousarray(own[:, y0:y1, x0:x1])
-        found.append(_Layer(name=name, title=title, stride=stride, maps=cut))
-    return found
-
-
-def _preferred(
-    network: nn.Module, layer: _Layer, steps: int, rng: np.random.Generator
-) -> Float32[np.ndarray, "channel y x"]:
-    """Return the inputs that excite most those channels that are shown; the others, which are not, stay empty."""
-    shown = liveliest(layer.maps, most=ACROSS)
-    size = _field(network, layer)
-    found = np.zeros((len(layer.maps), size, size), dtype=np.float32)
-    found[shown] = preferred_inputs(network, layer.name, shown, size_px=size, steps=steps, rng=rng, blur_px=BLUR_PX)
-    return found
-
-
-def _field(network: nn.Module, layer: _Layer) -> int:
-    """Return the edge of an input for a layer: one and a half times what its outputs see, within limits."""
-    probe = np.random.default_rng(0).normal(size=(2 * LARGEST_PX,) * 2).astype(np.float32)
-    stride = layer.stride
-    middle = LARGEST_PX // stride
-    slope = saliency(network, probe, output=0, at=(middle, middle), layer=layer.name)
-    seen = np.flatnonzero(np.any(slope != 0.0, axis=0))
-    wanted = 1.5 * (int(seen[-1] - seen[0]) + 1) if len(seen) else 0.0
-    return -(-round(min(max(wanted, 3 * MULTIPLE), LARGEST_PX)) // MULTIPLE) * MULTIPLE
-
-
-def _grid(network: nn.Module, place: tuple[float, float], shape: tuple[int, int]) -> tuple[int, int]:
+def _grid(network: Network, place: tuple[float, float], shape: tuple[int, int]) -> tuple[int, int]:
     """Return the point of a network's grid that is nearest to a place in network px."""
     stride = Finder.stride if isinstance(network, Finder) else Regressor.stride
     y, x = (
@@ -262,24 +181,19 @@ def _grid(network: nn.Module, place: tuple[float, float], shape: tuple[int, int]
 
 
 def _slopes(
-    network: nn.Module, model: Model, crop: Float32[np.ndarray, "y x"], place: tuple[float, float]
+    network: Network, model: Model, crop: Float32[np.ndarray, "y x"], place: tuple[float, float]
 ) -> dict[str, Float32[np.ndarray, "y x"]]:
     names = list(Finder.outputs) if model.card.kind == "finder" else ["dy", "dx"]
     at = _grid(network, place, (crop.shape[0], crop.shape[1]))
     return {name: saliency(network, crop, output=names.index(name), at=at) for name in OUTPUTS[model.card.kind]}
 
 
-def _values(
-    network: nn.Module, model: Model, crop: Float32[np.ndarray, "y x"], place: tuple[float, float], scale: float
-) -> dict[str, float]:
-    """Return what a network says at a place; a finder, nothing that one number tells."""
+def _values(model: Model, layers: Sequence[Layer], place: tuple[float, float], scale: float) -> dict[str, float]:
+    """Return what a network says at a place, in image px; a finder, nothing that one number tells."""
     if model.card.kind == "finder":
         return {}
-    import torch
-
-    with torch.no_grad():
-        said = network(torch.from_numpy(crop)[None, None])[0, :2]
-    dy, dx = at_points(np.ascontiguousarray(said.permute(1, 2, 0).numpy()), np.array([place]))[0] / scale
+    head = next(layer.maps for layer in layers if layer.name == "head")
+    dy, dx = at_points(np.ascontiguousarray(np.moveaxis(head[:2], 0, -1)), np.array([place]))[0] / scale
     return {"dy_px": float(dy), "dx_px": float(dx)}
 
 
