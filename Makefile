@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export NUMBA_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench docs clean
+.PHONY: help install demo test check bench models studies docs clean
 
 help:  ## list these words
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +34,14 @@ check: $(STAMP)  ## style, format, types, and the direction of imports
 	$(BIN)/lint-imports
 
 bench: $(STAMP)  ## measure accuracy and speed; each benchmark prints its own table
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(filter-out benchmarks/train_shipped.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+models: $(STAMP)  ## train the networks that come with dipolar; hours, and it goes on where it was stopped
+	$(BIN)/python benchmarks/train_shipped.py
+
+studies: $(STAMP)  ## both studies of networks at full size, into benchmarks/studies; hours, and they go on likewise
+	$(BIN)/dipolar study noise --out benchmarks/studies/noise --workers 2
+	$(BIN)/dipolar study cross --out benchmarks/studies/cross --workers 2
 
 docs: $(STAMP)  ## write the generated pages again: docs/cli.md, docs/settings.md, docs/flags.md
 	$(BIN)/python docs/generate.py
