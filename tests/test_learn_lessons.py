@@ -297,13 +297,26 @@ def test_at_the_truth_sigma_shall_be_small():
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3])
-def test_sigma_is_that_of_the_error_without_the_measurements_own(sigma):
-    """The likelihood is greatest where sigma² plus the variance of the measurement is the mean square error."""
+def test_sigma_is_that_of_the_error_with_the_measurements_own(sigma):
+    """The likelihood is greatest where sigma² is the mean square error plus the variance of the measurement."""
     truth, error = truth_of_regressor(sigma=sigma), 0.5
     tried = np.linspace(-2.0, 0.5, 501)
     losses = [judged(truth, error=error, log_sigma=float(value))["loss"] for value in tried]
-    wanted = 0.5 * math.log(error**2 - sigma**2)
+    wanted = 0.5 * math.log(error**2 + sigma**2)
     assert tried[int(np.argmin(losses))] == pytest.approx(wanted, abs=0.01)
+
+
+def test_the_loss_against_measured_values_is_the_mean_of_that_against_what_is_true():
+    measured, truth = truth_of_regressor(sigma=0.3), truth_of_regressor()
+    said = torch.nan_to_num(truth[:, [0, 1, 6, 7, 2, 3, 4, 5]]) + 0.1
+    rng = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(400):
+        true = truth.clone()
+        true[:, :2] += 0.3 * torch.randn(true[:, :2].shape, generator=rng)
+        losses.append(judge(said, true)["loss"])
+    spread = np.std(losses) / np.sqrt(len(losses))
+    assert judge(said, measured)["loss"] == pytest.approx(np.mean(losses), abs=4 * spread)
 
 
 def test_what_nobody_knows_is_not_asked():

@@ -101,9 +101,11 @@ class FinderTask(AbstractCrops):
 class RegressorTask(AbstractCrops):
     """Displacement by its Gaussian likelihood with a sigma of its own at every point; cell parameters by square errors.
 
-    Where targets were measured, their own variance is added to that of the network: what the network then calls sigma
-    is its error against the truth, not against a noisy measurement. Source of the loss: D. A. Nix and A. S. Weigend,
-    ICNN 1994; A. Kendall and Y. Gal, NeurIPS 2017.
+    Where targets were measured, the truth is known as a Gaussian around them, and the loss is the mean of the
+    likelihood over it: their variance is added to the square error. What the network then calls sigma is its error
+    against the truth, or a little more. The measurement's variance must not be taken for noise that the network is
+    free of: it looks at the same pixels, and its errors are largely those of the fit. Source of the loss: D. A. Nix
+    and A. S. Weigend, ICNN 1994; A. Kendall and Y. Gal, NeurIPS 2017.
     """
 
     stride = Regressor.stride
@@ -117,8 +119,8 @@ class RegressorTask(AbstractCrops):
         count = known.sum().clamp_min(1)
         target = torch.nan_to_num(truth)
         error = said[:, :2] - target[:, :2]
-        variance = torch.exp(2.0 * said[:, 2:4]) + target[:, -2:] ** 2
-        likely = 0.5 * (error**2 / variance + torch.log(variance)).sum(dim=1)
+        square = error**2 + target[:, -2:] ** 2
+        likely = (0.5 * square * torch.exp(-2.0 * said[:, 2:4]) + said[:, 2:4]).sum(dim=1)
         loss = (likely * known).sum() / count
         found = {"rms_px": ((error**2).sum(dim=1) * known / 2.0).sum().div(count).sqrt()}
         if said.shape[1] > 4:
