@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Picture
+from scipy.spatial import cKDTree
 
 import dipolar
 from dipolar.cli import show
 from dipolar.cli.main import main
 from dipolar.core.errors import DataError, FormatError, MissingExtraError, OutputError, SettingsError
 from dipolar.core.learning import TARGETS, Card
-from dipolar.core.nouns import Image
 from dipolar.learn import onnx_export
 from dipolar.learn.checkpoint import METRICS, NAME
 from dipolar.learn.exam import examine
@@ -46,9 +46,14 @@ def film():
 
 
 @pytest.fixture(scope="module")
-def source(film):
-    image = Image(data=film.image.data, pixel_size_pm=film.image.pixel_size_pm, name="film.tif")
-    return source_of(image, film.truth_columns, film.truth_cells, sha256="0" * 64)
+def measured(film):
+    return dipolar.measure_image(film.image, gain_check=False, maps=False, mistilt="off")
+
+
+@pytest.fixture(scope="module")
+def source(measured):
+    image = replace(measured.image, name="film.tif")
+    return source_of(image, measured.columns, measured.cells, sha256="0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +67,6 @@ def film_file(tmp_path_factory, film):
     path = tmp_path_factory.mktemp("film") / "film.tif"
     write_image(film.image, path)
     return path
-
-
-@pytest.fixture(scope="module")
-def measured(film):
-    return dipolar.measure_image(film.image, gain_check=False, maps=False, mistilt="off")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,20 @@ def test_a_short_training_learns_much_more_than_the_mean(trained):
     assert not result.interrupted
     assert result.trained[0].stopped == "done"
     assert result.marks["rms_pm"] == pytest.approx(result.marks["rms_px"] * 44.0, rel=1e-3)
+
+
+def test_sigma_holds_against_the_truth_not_only_against_the_fit(trained, film):
+    """Network and fit look at the same pixels and are wrong alike: what the fit does not know, the network cannot."""
+    answers, true = trained.answers, film.truth_cells
+    _, row = cKDTree(true.positions_px).query(answers.positions_px)
+    truth = true.displacement_px[row] * answers.scale
+    error, of_the_fit = answers.values[:, :2] - truth, answers.truth[:, :2] - truth
+    assert np.corrcoef(error.ravel(), of_the_fit.ravel())[0, 1] > 0.1
+    width = trained.model.calibration.quantiles[0.68] * answers.sigma
+    assert 0.6 < np.mean(np.abs(error) < width) < 0.95
+    assert 0.6 < np.sqrt(np.mean((error / answers.sigma) ** 2)) < 1.25
+    fit_sigma = np.sqrt(np.mean(answers.truth_sigma**2))
+    assert np.sqrt(np.mean(answers.sigma**2)) > fit_sigma
 
 
 def test_the_same_seed_gives_the_same_model(source):

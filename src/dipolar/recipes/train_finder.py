@@ -13,7 +13,8 @@ from dipolar.core.contracts import Progress
 from dipolar.core.errors import DataError
 from dipolar.core.flags import POSITION_FLAGS, has
 from dipolar.core.nouns import A, B
-from dipolar.learn.calibration import FEWEST, calibrate, coverage
+from dipolar.learn.calibration import FEWEST, coverage
+from dipolar.learn.exam import honest_calibration, possible_errors
 from dipolar.learn.predictor import FINDER_REACH, Model, find_columns
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.train_sources import Source, strips
@@ -54,13 +55,13 @@ def judged_finder(
     """
     progress("testing", 0.0)
     held_out = _meet(model, sources, settings, 1)
-    own = held_out.error / np.hypot(held_out.sigma, held_out.fit_sigma) * held_out.sigma
-    calibration = calibrate(own, held_out.sigma)
+    calibration = honest_calibration(held_out.error, held_out.sigma, held_out.fit_sigma)
     model = replace(model, calibration=calibration, card=replace(model.card, calibration=calibration.to_card()))
     progress("testing", 0.5)
     test = _meet(model, sources, settings, 2)
-    rms = float(np.sqrt(np.mean(test.error**2)))
-    expected = np.hypot(test.sigma, test.fit_sigma)
+    rms, quantiles = float(np.sqrt(np.mean(test.error**2))), dict(calibration.quantiles)
+    possible = possible_errors(test.error, test.fit_sigma)
+    told = np.broadcast_to(test.sigma[:, None], possible.shape)
     found = {
         "columns": float(test.fitted),
         "recall": len(test.right) / test.fitted,
@@ -68,8 +69,11 @@ def judged_finder(
         "species_right": float(np.mean(test.right)),
         "rms_network_px": rms,
         "rms_px": rms / sources[0].seen.scale,
-        "zscore_width": float(np.sqrt(np.mean((test.error / expected) ** 2))),
-        **{f"coverage_{100 * level:.0f}": share for level, share in coverage(test.error, expected).items()},
+        "zscore_width": float(np.sqrt(np.mean((possible / told) ** 2))),
+        **{
+            f"coverage_{100 * level:.0f}": share
+            for level, share in coverage(possible, told, quantiles=quantiles).items()
+        },
         "fit_sigma_px": float(np.median(test.fit_sigma)) / sources[0].seen.scale,
     }
     if np.isfinite(test.pm):

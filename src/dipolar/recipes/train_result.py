@@ -23,6 +23,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import MissingExtraError, OutputError
 from dipolar.learn.calibration import coverage, reliability
 from dipolar.learn.checkpoint import METRICS, NAME
+from dipolar.learn.exam import possible_errors
 from dipolar.learn.json_text import to_json
 from dipolar.learn.model_file import FORMAT, model_paths
 from dipolar.learn.networks import plain
@@ -232,18 +233,24 @@ def _figure(result: TrainedModel, name: str) -> bytes:
         return training_sheet(_records(result), name=name)
     unit = "px" if result.pixel_size_pm is None else "pm"
     scale = (1.0 if result.pixel_size_pm is None else result.pixel_size_pm) / answers.scale
-    calibration = result.model.calibration
-    factor = 1.0 if calibration is None else calibration.scale
-    error, sigmas = scale * answers.error, {"recalibrated": scale * answers.expected}
-    sigmas = {"as trained": scale * np.hypot(answers.sigma / factor, answers.truth_sigma), **sigmas}
+    calibration, sigmas = result.model.calibration, {"recalibrated": scale * answers.sigma}
     quantiles = None if calibration is None else dict(calibration.quantiles)
+    if calibration is not None:
+        own = np.sqrt(np.maximum((answers.sigma / calibration.scale) ** 2 - calibration.floor**2, 0.0))
+        sigmas = {"as trained": scale * own, **sigmas}
+    size = scale * np.hypot(answers.error, answers.truth_sigma)
+    possible = scale * possible_errors(answers.error, answers.truth_sigma)
     return training_sheet(
         _records(result),
         predicted=scale * answers.values[:, :2],
         measured=scale * answers.truth[:, :2],
-        reliability={words: reliability(error, sigma) for words, sigma in sigmas.items()},
+        reliability={words: reliability(size, sigma) for words, sigma in sigmas.items()},
         coverage={
-            words: coverage(error, sigma, quantiles=quantiles if words == "recalibrated" else None)
+            words: coverage(
+                possible,
+                np.broadcast_to(sigma[..., None], possible.shape),
+                quantiles=quantiles if words == "recalibrated" else None,
+            )
             for words, sigma in sigmas.items()
         },
         unit=unit,
