@@ -14,8 +14,11 @@ from rich.console import Console
 
 from dipolar.cli.main import app
 from dipolar.core.flags import MEANING
+from dipolar.recipes.inside_settings import InsideSettings
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, SimulateSettings
+from dipolar.recipes.study_settings import CrossSettings, NoiseSettings
+from dipolar.recipes.train_settings import TrainSettings
 
 HERE = Path(__file__).parent
 MADE = "<!-- Made by `make docs`; edit the code it comes from. -->"
@@ -44,9 +47,8 @@ def cli_page() -> str:
         "# The command line",
         MADE,
         "Exit status: 0 done; 1 bad data or settings, with one message; 2 wrong usage; 130 interrupted. With\n"
-        "`--json`, one JSON object is on standard output and everything else on standard error. Options of\n"
-        "`dipolar image measure` and `predict` that set something can stand in a TOML file, given with `--settings`,\n"
-        "with `_` for `-`; options win over the file.",
+        "`--json`, one JSON object is on standard output and everything else on standard error. Where there is\n"
+        "`--settings`, options that set something can stand in a TOML file, with `_` for `-`; options win over it.",
     ]
     for path in ((), *commands(app)):
         parts += [f"## {' '.join(('dipolar', *path))}", f"```\n{help_text(path)}\n```"]
@@ -74,6 +76,17 @@ def settings_page() -> str:
         "## Predicting an image",
         "Options of `dipolar image predict`, keys of `--settings run.toml`, and keywords of `dipolar.predict_image`.",
         settings_table(PredictSettings),
+        "## Training networks",
+        "Options of `dipolar image train`, keys of `--settings run.toml`, and keywords of `dipolar.train_on_image`.",
+        settings_table(TrainSettings),
+        "## Looking inside a network",
+        "Options of `dipolar image inside`.",
+        settings_table(InsideSettings),
+        "## Studies of networks",
+        "Options of `dipolar study noise`, and keys of `--settings run.toml`.",
+        settings_table(NoiseSettings),
+        "Options of `dipolar study cross`, likewise.",
+        settings_table(CrossSettings),
         "## Simulating an image",
         "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
         settings_table(SimulateSettings),
