@@ -39,7 +39,7 @@ bench: $(STAMP)  ## measure accuracy and speed; each benchmark prints its own ta
 models: $(STAMP)  ## train the networks that come with dipolar; hours, and it goes on where it was stopped
 	$(BIN)/python benchmarks/train_shipped.py
 
-studies: $(STAMP)  ## both studies of networks at full size, into benchmarks/studies; hours, and they go on likewise
+studies: $(STAMP)  ## both studies of networks at full size, into benchmarks/studies; an hour or two, and they go on likewise
 	$(BIN)/dipolar study noise --out benchmarks/studies/noise --workers 2
 	$(BIN)/dipolar study cross --out benchmarks/studies/cross --workers 2
 
