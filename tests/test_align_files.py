@@ -15,6 +15,7 @@ from dipolar.core.nouns import Image
 from dipolar.io import open_frames, open_image
 from dipolar.recipes.align import align_images, check_target
 from dipolar.recipes.simulate import write_image
+from dipolar.report.alignment import alignment_figure
 from dipolar.simulate import SeriesSettings, benchmark_film, simulate_series
 
 
@@ -63,6 +64,39 @@ def test_an_own_result_is_replaced_and_nothing_else(written, tmp_path):
     assert other.read_bytes() == b"my own"
     with pytest.raises(OutputError, match="32-bit TIFF"):
         check_target(tmp_path / "film.png", [])
+
+
+def test_only_the_files_that_are_foreign_are_named(written, tmp_path):
+    for part in written.parent.iterdir():
+        (tmp_path / part.name).write_bytes(part.read_bytes())
+    assert check_target(tmp_path / "film.tif", []) == tmp_path / "film.tif"
+    (tmp_path / "film.sigma.tif").write_bytes(b"my own")
+    with pytest.raises(OutputError, match="changed since") as caught:
+        check_target(tmp_path / "film.tif", [])
+    assert "film.sigma.tif" in caught.value.got and "film.png" not in caught.value.got
+
+
+def test_the_terminal_and_the_record_say_the_same_notes(folder, tmp_path, capsys):
+    files = [str(folder / f"{number}.tif") for number in (0, 1)]
+    assert main(["image", "align", *files, files[0], "--no-rows", "--out", str(tmp_path / "film.tif")]) == 0
+    said = capsys.readouterr()
+    notes = json.loads((tmp_path / "film.json").read_text(encoding="utf-8"))["notes"]
+    assert [line.removeprefix("note: ") for line in said.err.splitlines()] == notes
+    assert "holds the same pixels as 0.tif" in notes[0] and "same direction" in notes[1]
+    assert "rows moved within their frames by up to" in said.out
+
+
+def test_the_picture_has_a_scale_for_sigma_and_tells_jitter_from_drift(folder):
+    result, _ = align_images([folder / f"{number}.tif" for number in range(3)])
+    drawn = alignment_figure(result)
+    labels = [axes.get_ylabel() for axes in drawn.axes]
+    assert "in units of the image" in labels
+    legend = next(axes.get_legend() for axes in drawn.axes if axes.get_legend())
+    jitter = result.row_jitter_px
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"dy, of it jitter {jitter[0]:.2f} px",
+        f"dx, of it jitter {jitter[1]:.2f} px",
+    ]
 
 
 def test_a_stack_is_as_good_as_its_frames(folder):

@@ -150,7 +150,7 @@ def align(
         result, record = align_images(frames, settings=options, progress=progress)
         path = write_alignment(result, target, record=record, progress=progress)
     if json:
-        show.as_json({"status": "done", **overview_of(result), "image": str(path.resolve())})
+        show.as_json({"status": "done", **overview_of(result), "notes": record.notes, "image": str(path.resolve())})
         return
     for text in headline_of(result):
         show.line(text)

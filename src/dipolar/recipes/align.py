@@ -167,10 +167,10 @@ def check_target(out: str | Path | None, frames: Sequence[str | Path]) -> Path:
             "a frame that is read is not written over.", got=str(path), do="choose another name with --out"
         )
     there = [part for part in files_beside(path).values() if part.exists()]
-    if there and not _ours(path):
+    if there and (foreign := _foreign(path)):
         raise OutputError(
             "only an image that dipolar aligned is replaced.",
-            got=f"{', '.join(str(part) for part in there)}: there already, and not made by dipolar",
+            got=f"{', '.join(str(part) for part in foreign)}: there already, and not made by dipolar, or changed since",
             do="choose another name with --out, or move it away",
         )
     return path
@@ -182,16 +182,19 @@ def files_beside(path: Path) -> dict[str, Path]:
     return {name: path.with_name(path.stem + ending) for name, ending in (endings | {"record": ".json"}).items()}
 
 
-def _ours(path: Path) -> bool:
-    """Return whether the record beside a file says that dipolar wrote it, and the file has not changed since."""
+def _foreign(path: Path) -> list[Path]:
+    """Return what is there and is not as the record beside it says that dipolar wrote it."""
+    files = files_beside(path)
     try:
-        content = json.loads(files_beside(path)["record"].read_text(encoding="utf-8"))
-        return content["format"] == FORMAT and all(
-            not part.exists() or name == "record" or content["sha256"][name] == sha256_of(part)
-            for name, part in files_beside(path).items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        content = json.loads(files["record"].read_text(encoding="utf-8"))
+        sums = content["sha256"] if content["format"] == FORMAT else {}
+        return [
+            part
+            for name, part in files.items()
+            if part.exists() and (name != "record" or not sums) and sums.get(name) != sha256_of(part)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [part for part in files.values() if part.exists()]
 
 
 def write_alignment(result: Alignment, out: str | Path, *, record: Record, progress: Progress = silent) -> Path:
@@ -307,8 +310,9 @@ def headline_of(result: Alignment) -> list[str]:
         f"{len(result.kept)} of {len(result.frames)} frames averaged, {tall} × {wide} px",
         f"largest shift between two frames: {reach:.1f} px",
     ]
-    if np.isfinite(result.row_jitter_px).all():
-        lines.append(
-            f"row jitter removed: {result.row_jitter_px[0]:.2f} px in y, {result.row_jitter_px[1]:.2f} px in x"
-        )
+    moved = max(float(np.nanmax(np.abs(frame.row_offset_px))) for frame in result.kept)
+    lines.append(f"rows moved within their frames by up to {moved:.1f} px")
+    jitter = result.row_jitter_px
+    if np.isfinite(jitter).all():
+        lines[-1] += f", by drift and by a jitter of {jitter[0]:.2f} px in y, {jitter[1]:.2f} px in x"
     return lines

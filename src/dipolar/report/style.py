@@ -17,6 +17,8 @@ from matplotlib_scalebar.scalebar import ScaleBar
 
 MM = 1 / 25.4
 """Inches per millimetre."""
+BAR_MM = 0.6
+"""Thickness of scale bars."""
 ONE_COLUMN_MM = 89.0
 TWO_COLUMNS_MM = 183.0
 DPI = 200
@@ -138,12 +140,14 @@ def scale_bar(axes: Axes, pixel_size_pm: float | None, *, below: bool = False) -
 
     It stands in the lower left corner, or `below` the axes, where it hides nothing.
     """
+    axes.apply_aspect()
+    height_mm = axes.get_position().height * axes.figure.get_figheight() / MM  # type: ignore[union-attr]
     options: dict[str, Any] = {
         "location": "lower left",
         "box_color": "white",
         "box_alpha": 0.85,
         "color": "0.1",
-        "width_fraction": 0.008,
+        "width_fraction": BAR_MM / max(height_mm, 1.0),
         "border_pad": 0.6,
         "pad": 0.35,
         "sep": 2,
