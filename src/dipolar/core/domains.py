@@ -29,7 +29,7 @@ class Domains:
     mean_px: Float[np.ndarray, "domain 2"]
     """Mean displacement (dy, dx) of the cells inside."""
     mean_covariance_px2: Float[np.ndarray, "domain 2 2"]
-    """Covariance of that mean, likeness of neighbouring cells included."""
+    """Covariance of that mean, likeness of neighbouring cells and the error of a reference's offset included."""
     angle_deg: Float[np.ndarray, " domain"]
     """Direction of the mean, counter-clockwise on the screen."""
     angle_sigma_deg: Float[np.ndarray, " domain"]

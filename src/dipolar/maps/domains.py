@@ -13,7 +13,7 @@ from dipolar.maps.choices import AbstractDirections, FoundDirections, States
 from dipolar.maps.islands import connected, without_islands, without_seams
 from dipolar.maps.mixture import component_log_density
 from dipolar.maps.neighbours import Planes, local_planes, neighbours, voters
-from dipolar.maps.sizes import domain_means, domain_sizes
+from dipolar.maps.sizes import Means, domain_means, domain_sizes
 from dipolar.maps.smooth import agreed
 
 COUPLING = 0.7
@@ -28,6 +28,7 @@ def find_domains(
     directions: AbstractDirections | None = None,
     coupling: float = COUPLING,
     least_cells: int = 4,
+    offset_covariance_px2: Float[np.ndarray, "2 2"] | None = None,
 ) -> Domains:
     """Return the domains of a table of cells, with mean displacement, direction and area, each with sigma.
 
@@ -49,6 +50,8 @@ def find_domains(
         What the agreement of one of the nearest neighbours is worth, in units of log-likelihood.
     least_cells
         Fewest cells of a domain.
+    offset_covariance_px2
+        Covariance of the offset (dy, dx) that was taken off all cells, where one was: it is part of every mean's.
     """
     directions = FoundDirections() if directions is None else directions
     voting = voters(cells)
@@ -64,7 +67,8 @@ def find_domains(
     state = without_seams(state, evidence, around, means, cells.displacement_px)
     state = without_islands(state, evidence, around, least_cells=least_cells)
     label = _by_size(connected(state, around))
-    return _described(cells, around, label, state, chance, (means, spread), directions.floor)
+    found = domain_means(cells, around, label, int(label.max()) + 1, offset_covariance_px2=offset_covariance_px2)
+    return _described(cells, around, label, state, chance, found, (means, spread), directions.floor)
 
 
 def _flat(planes: Planes, voting: Bool[np.ndarray, " cell"]) -> Bool[np.ndarray, " cell"]:
@@ -122,11 +126,11 @@ def _described(
     label: Int32[np.ndarray, " cell"],
     state: Int32[np.ndarray, " cell"],
     chance: Float[np.ndarray, "cell state"],
+    means: Means,
     moments: tuple[Float[np.ndarray, "state 2"], Float[np.ndarray, " state"]],
     floor: float,
 ) -> Domains:
     count = int(label.max()) + 1
-    means = domain_means(cells, around, label, count)
     probability = chance[np.arange(len(label)), state]
     sizes = domain_sizes(cells, around, label, probability, count)
     length = np.linalg.norm(means.mean_px, axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from dipolar.core.domains import Maps
 from dipolar.core.findings import ScanCalibration
@@ -29,6 +30,7 @@ def make_maps(
     symmetry: Symmetry | None = None,
     most_anomalies: int = 20,
     scan: ScanCalibration | None = None,
+    offset_covariance_px2: Float[np.ndarray, "2 2"] | None = None,
 ) -> Maps:
     """Return domains, walls, bound charge, vortices and places to look next.
 
@@ -55,6 +57,8 @@ def make_maps(
         Greatest number of places to look next.
     scan
         The shape of the scan that the cells were corrected for, if they were.
+    offset_covariance_px2
+        Covariance of the offset of the reference, where one was taken off: what all means share.
 
     Raises
     ------
@@ -62,11 +66,18 @@ def make_maps(
         Where a factor is given and the pixel size is not known.
     """
     flat = cells if scan is None else straightened(cells, scan)
-    domains = find_domains(flat, directions=directions)
+    domains = find_domains(flat, directions=directions, offset_covariance_px2=offset_covariance_px2)
     maps = Maps(
         domains=domains,
         walls=find_walls(
-            flat, domains, rng=rng, columns=columns, fit=fit, uc_per_cm2_per_pm=uc_per_cm2_per_pm, symmetry=symmetry
+            flat,
+            domains,
+            rng=rng,
+            columns=columns,
+            fit=fit,
+            uc_per_cm2_per_pm=uc_per_cm2_per_pm,
+            symmetry=symmetry,
+            offset_covariance_px2=offset_covariance_px2,
         ),
         charge=bound_charge(flat, uc_per_cm2_per_pm=uc_per_cm2_per_pm),
         defects=find_defects(flat),

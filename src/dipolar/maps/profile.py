@@ -6,12 +6,13 @@ d2, which are integrated out; what remains is a density over (x0, ξ), from whic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int32
 from scipy.optimize import brentq
 
+from dipolar.core.domains import Profile
 from dipolar.maps.shared import Shared, whitening
 
 NARROWEST, WIDEST = 0.05, 8.0
@@ -211,3 +212,14 @@ def scatter_px2(
         return 0.0
     most = float(np.sum(residual_px**2)) / freedom
     return float(brentq(lambda more: np.sum(residual_px**2 / (variance_px2 + more)) - freedom, 0.0, most + 1e-30))
+
+
+def with_offset(profile: Profile, axis: Float[np.ndarray, "2"], covariance_px2: Float[np.ndarray, "2 2"]) -> Profile:
+    """Return the profile with the error of the offset that was taken off all cells: both sides move alike."""
+    variance = float(axis @ covariance_px2 @ axis)
+    return replace(
+        profile,
+        before_sigma_px=float(np.sqrt(profile.before_sigma_px**2 + variance)),
+        after_sigma_px=float(np.sqrt(profile.after_sigma_px**2 + variance)),
+        asymmetry_sigma_px=float(np.sqrt(profile.asymmetry_sigma_px**2 + 4.0 * variance)),
+    )

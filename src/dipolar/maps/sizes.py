@@ -49,12 +49,18 @@ class Sizes:
 
 
 def domain_means(
-    cells: Cells, around: Int32[np.ndarray, "cell 8"], label: Int32[np.ndarray, " cell"], count: int
+    cells: Cells,
+    around: Int32[np.ndarray, "cell 8"],
+    label: Int32[np.ndarray, " cell"],
+    count: int,
+    *,
+    offset_covariance_px2: Float[np.ndarray, "2 2"] | None = None,
 ) -> Means:
     """Return the mean displacement of each domain from its cells away from walls.
 
     The standard error is that of the scatter inside the domain, widened by how alike neighbours are: with a correlation
-    ρ from cell to cell, N cells are worth N ((1 - ρ)/(1 + ρ))² independent ones in two dimensions.
+    ρ from cell to cell, N cells are worth N ((1 - ρ)/(1 + ρ))² independent ones in two dimensions. The error of an
+    offset that was taken off all cells does not average out: its covariance is added to that of every mean.
     """
     voting = voters(cells)
     used = voting
@@ -89,6 +95,8 @@ def domain_means(
         narrow = np.trace(scatter, axis1=1, axis2=2) < np.trace(formal, axis1=1, axis2=2)
         covariance = np.where(narrow[:, None, None], formal, scatter) / total(weight)[:, None, None] ** 2
         covariance *= _likeness(around, used, label, off, number)[:, None, None]
+        if offset_covariance_px2 is not None:
+            covariance += offset_covariance_px2
         length = np.linalg.norm(mean, axis=1)
         across = np.stack([-mean[:, 1], mean[:, 0]], axis=1) / length[:, None]
         sigma = np.degrees(np.sqrt(np.einsum("ni,nij,nj->n", across, covariance, across)) / length)

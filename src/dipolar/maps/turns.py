@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from dipolar.core.domains import Domains, Profile
 from dipolar.core.material import Symmetry
+from dipolar.maps.sizes import ANY_DIRECTION_DEG
 
 E_PER_NM2_PER_UC_PER_CM2 = 0.0624151
 """1 µC/cm² in elementary charges per nm²."""
@@ -40,10 +41,21 @@ class Charge:
     """Of the polarization, in elementary charges per nm²; nan where unknown."""
 
 
-def turn_of(domains: Domains, one: int, two: int) -> tuple[float, float]:
-    """Return the angle between the displacements of two domains in degrees, 0 to 180, and its standard error."""
+def turn_of(
+    domains: Domains, one: int, two: int, *, offset_covariance_px2: Float[np.ndarray, "2 2"] | None = None
+) -> tuple[float, float]:
+    """Return the angle between the displacements of two domains in degrees, 0 to 180, and its standard error.
+
+    An error of the offset that was taken off both turns opposite displacements against each other, and equal ones
+    together.
+    """
     turn = abs((domains.angle_deg[two] - domains.angle_deg[one] + 180.0) % 360.0 - 180.0)
-    return float(turn), float(np.hypot(domains.angle_sigma_deg[one], domains.angle_sigma_deg[two]))
+    variance = float(domains.angle_sigma_deg[one] ** 2 + domains.angle_sigma_deg[two] ** 2)
+    if offset_covariance_px2 is not None:
+        ends = domains.mean_px[[one, two]]
+        turned = np.stack([-ends[:, 1], ends[:, 0]], axis=1) / np.maximum(np.sum(ends**2, axis=1), 1e-300)[:, None]
+        variance -= 2.0 * float(turned[0] @ offset_covariance_px2 @ turned[1]) * np.degrees(1.0) ** 2
+    return float(turn), float(np.minimum(np.sqrt(max(variance, 0.0)), np.sqrt(2.0) * ANY_DIRECTION_DEG))
 
 
 def kind_of(
@@ -92,12 +104,14 @@ def charge_of(
     profile: Profile,
     edge_px: float,
     uc_per_cm2_per_pm: float | None,
+    offset_covariance_px2: Float[np.ndarray, "2 2"] | None = None,
 ) -> Charge:
     """Return the bound charge -(u2 - u1)·n, averaged along a wall; n leads from the first domain into the second.
 
     The length of u2 - u1 is that of the profile's sides where it was fitted, its direction that of the domains' means.
     The mean normal of a curve is that of the line between its ends, so a closed wall has none in all. Sigma includes
-    that of both means and of the direction of the wall, which the ends tell to 0.3 cells each.
+    that of both means and of the direction of the wall, which the ends tell to 0.3 cells each. An offset that was taken
+    off both sides is not in their difference, nor is its error.
     """
     length = float(np.sum(np.linalg.norm(np.diff(points_px, axis=0), axis=1)))
     chord = points_px[-1] - points_px[0]
@@ -106,6 +120,8 @@ def charge_of(
     normal = np.array([chord[1], -chord[0]]) / length
     apart = domains.mean_px[two] - domains.mean_px[one]
     covariance = domains.mean_covariance_px2[two] + domains.mean_covariance_px2[one]
+    if offset_covariance_px2 is not None:
+        covariance = covariance - 2.0 * offset_covariance_px2
     jump = profile.after_px - profile.before_px
     if np.isfinite(jump) and np.linalg.norm(apart) > 0:
         axis = apart / np.linalg.norm(apart)

@@ -17,7 +17,7 @@ from dipolar.maps.boundaries import Boundary, boundaries
 from dipolar.maps.curve import Curve, beside, shifted, smooth_curve
 from dipolar.maps.neighbours import neighbours, voters
 from dipolar.maps.pieces import FEWEST_CELLS, Pieces, fit_pieces
-from dipolar.maps.profile import OPEN, Across, Posterior, Prior, draws, posterior, quantiles
+from dipolar.maps.profile import OPEN, Across, Posterior, Prior, draws, posterior, quantiles, with_offset
 from dipolar.maps.shape import Shape, fit_shape, moved
 from dipolar.maps.shared import also_lines, independent, shared_errors
 from dipolar.maps.turns import charge_of, kind_of, turn_of
@@ -68,6 +68,7 @@ class _Scene:
     edge_px: float
     fit: WallFit
     symmetry: Symmetry | None
+    offset_covariance_px2: Float[np.ndarray, "2 2"] | None
 
 
 def find_walls(
@@ -79,6 +80,7 @@ def find_walls(
     fit: WallFit | None = None,
     uc_per_cm2_per_pm: float | None = None,
     symmetry: Symmetry | None = None,
+    offset_covariance_px2: Float[np.ndarray, "2 2"] | None = None,
 ) -> tuple[Wall, ...]:
     """Return the walls between domains, the longest first.
 
@@ -104,6 +106,9 @@ def find_walls(
         Polarization per displacement, signed; None speaks of displacement only.
     symmetry
         Of the material, for what walls are in space; None names them by what is seen only.
+    offset_covariance_px2
+        Covariance of the offset (dy, dx) that was taken off all cells, where one was: it is in both sides of a profile,
+        twice in their sum, and not in their difference.
     """
     fit = WallFit() if fit is None else fit
     found = [part for part in _found(cells, domains) if len(part.points_px) >= fit.shortest_cells]
@@ -120,6 +125,7 @@ def find_walls(
         edge_px=cell_edge_px(cells),
         fit=fit,
         symmetry=symmetry,
+        offset_covariance_px2=offset_covariance_px2,
     )
     walls = [_wall(scene, number, part, rng, uc_per_cm2_per_pm) for number, part in enumerate(found)]
     return tuple(sorted(walls, key=lambda wall: -wall.length_px))
@@ -151,9 +157,10 @@ def _wall(
         pieces = fit_pieces(
             kept, 0.5 * (along + 1.0) * length, prior, curve, points, piece_px=scene.fit.segment_cells * edge
         )
-    turn, turn_sigma = turn_of(domains, boundary.before, boundary.after)
+    common = scene.offset_covariance_px2
+    turn, turn_sigma = turn_of(domains, boundary.before, boundary.after, offset_covariance_px2=common)
     length = float(np.sum(np.linalg.norm(np.diff(points, axis=0), axis=1)))
-    charge = charge_of(domains, boundary.before, boundary.after, points, profile, edge, uc_per_cm2_per_pm)
+    charge = charge_of(domains, boundary.before, boundary.after, points, profile, edge, uc_per_cm2_per_pm, common)
     return Wall(
         before=boundary.before,
         after=boundary.after,
@@ -168,7 +175,7 @@ def _wall(
         charge_sigma_px=charge.sigma_px,
         charge=charge.words,
         charge_e_per_nm2=charge.e_per_nm2,
-        profile=profile,
+        profile=profile if common is None else with_offset(profile, _axis(domains, boundary), common),
         distance_px=kept.distance_px,
         component_px=kept.component_px,
         component_sigma_px=np.sqrt(across.variance_px2),
@@ -216,8 +223,7 @@ def _across(
         good &= to_others > np.abs(distance)
     order = np.flatnonzero(good)[np.argsort(_lines(cells, rows[good], edge), kind="stable")]
     rows, distance, along, normal = rows[order], distance[order], along[order], normal[order]
-    one, two = scene.domains.mean_px[[boundary.before, boundary.after]]
-    axis = (two - one) / max(float(np.linalg.norm(two - one)), 1e-300)
+    axis = _axis(scene.domains, boundary)
     half_a, half_b = (0.5 * np.sum(edges[rows] * normal, axis=1) for edges in (cells.a_px, cells.b_px))
     across = Across(
         distance_px=distance,
@@ -228,6 +234,12 @@ def _across(
         shared=(independent(len(rows)) if scene.columns is None else shared_errors(cells, scene.columns, rows, axis)),
     )
     return rows, across, np.clip(2.0 * along / max(length, 1e-12) - 1.0, -1.0, 1.0)
+
+
+def _axis(domains: Domains, boundary: Boundary) -> Float[np.ndarray, "2"]:
+    """Return the direction (y, x) from the mean displacement of the first domain to that of the second."""
+    apart = domains.mean_px[boundary.after] - domains.mean_px[boundary.before]
+    return apart / max(float(np.linalg.norm(apart)), 1e-300)
 
 
 def _lines(cells: Cells, rows: Int32[np.ndarray, " used"], edge: float) -> Int32[np.ndarray, " used"]:

@@ -36,7 +36,9 @@ KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
 """Local mean over five cells; nothing with a period of 2 passes."""
 
 
-def antipolar_order(cells: Cells, columns: Columns, *, offset_removed: bool = False) -> Order:
+def antipolar_order(
+    cells: Cells, columns: Columns, *, offset_removed: bool = False, offset_sigma_px: tuple[float, float] = (0.0, 0.0)
+) -> Order:
     """Return whether the largest crystal is polar, antipolar (period 2), modulated (other short periods), or none.
 
     The mean and the three patterns of period 2 are fitted together to the displacement of all trusted cells. Waves of
@@ -57,6 +59,8 @@ def antipolar_order(cells: Cells, columns: Columns, *, offset_removed: bool = Fa
         The columns they were built from.
     offset_removed
         Whether the offset of a reference region was taken off the cells.
+    offset_sigma_px
+        Its standard error, which is part of that of the mean displacement.
     """
     good = trusted(cells) & np.isfinite(cells.covariance_px2).all(axis=(1, 2))
     if np.count_nonzero(good) < 16:
@@ -65,6 +69,7 @@ def antipolar_order(cells: Cells, columns: Columns, *, offset_removed: bool = Fa
     every = channels(cells, columns, good, grain)
     edge = cell_edge_px(cells, good)
     polar, polar_sigma, staggered = _period_two(every[0], columns)
+    polar_sigma = np.hypot(polar_sigma, offset_sigma_px)
     spread = _spread(every[0], columns)
     modulation, left_out = _strongest(every, cells, columns, good, edge)
     verdict, why = _verdict(polar, polar_sigma, spread, modulation, edge, offset_removed)

@@ -79,7 +79,10 @@ def find_all(
         proposal = propose_reference(raw, columns) if reference is None else None
         quiet = region if region is not None or proposal is None else proposal.region_px
         mistilt = None if settings.mistilt == "off" else mistilt_suspicion(raw, columns, region=quiet)
-        order = antipolar_order(cells, columns, offset_removed=reference is not None) if fitted else None
+        offset_sigma = (0.0, 0.0) if reference is None else reference.offset_sigma_px
+        order = None
+        if fitted:
+            order = antipolar_order(cells, columns, offset_removed=reference is not None, offset_sigma_px=offset_sigma)
         wave = None if order is None or order.modulation is None else wave_map(cells, columns, order.modulation)
         ratio = tetragonality(cells, columns, region=region)
         layers = tetragonality_profile(cells, columns, ratio, scan=shape)
@@ -100,6 +103,7 @@ def find_all(
                 uc_per_cm2_per_pm=factor,
                 symmetry=None if material is None else material.symmetry,
                 scan=shape,
+                offset_covariance_px2=None if reference is None else np.diag(np.square(offset_sigma)),
             )
     return Findings(
         proposal=proposal,
