@@ -3,6 +3,7 @@
 from dipolar.measure.antipolar import antipolar_order, wave_map
 from dipolar.measure.calibration import calibrate_scan, straighten
 from dipolar.measure.cells import build_cells
+from dipolar.measure.consistency import layer_scatter, neighbour_scatter
 from dipolar.measure.edits import apply_edits
 from dipolar.measure.mistilt import mistilt_suspicion
 from dipolar.measure.planes import atomic_planes
@@ -24,8 +25,10 @@ __all__ = [
     "cell_edges_px",
     "lattice_size_px",
     "layer_profile",
+    "layer_scatter",
     "load_material",
     "mistilt_suspicion",
+    "neighbour_scatter",
     "polarization",
     "propose_reference",
     "reference_offset",

@@ -29,6 +29,7 @@ from dipolar.measure import (
     summarize,
 )
 from dipolar.recipes.calibrate import calibrate, known_cell, shape_of_scan
+from dipolar.recipes.consistency import scatter_of
 from dipolar.recipes.findings import MAPS_SEED, find_all
 from dipolar.recipes.gain_check import check_gain
 from dipolar.recipes.notes import notes
@@ -161,7 +162,7 @@ def conclude(
         calibration=calibration,
         reference=reference,
         gain_check=checked,
-        summary=summarize(columns, cells),
+        summary=summarize(columns, cells) | scatter_of(cells, columns if found.fitted else None, findings),
         record=Record(
             settings=settings.model_dump(),
             versions=versions(),

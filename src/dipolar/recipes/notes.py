@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from dipolar.core.limits import limits
 from dipolar.core.measurement import Measurement
+from dipolar.recipes.consistency import scatter_notes
 from dipolar.recipes.settings import MeasureSettings
 
 
@@ -23,6 +24,7 @@ def notes(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
             "The pixel size is the one at which the measured cell has the area of the structure's: where the crystal's "
             "lattice differs from the file's, lengths are wrong by as much. lattice_pm (--lattice-pm) sets the scale."
         )
+    yield from scatter_notes(settings, measurement)
     yield from _unused(settings)
     if settings.gain_check and measurement.gain_check is None:
         yield from _unchecked(measurement)
