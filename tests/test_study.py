@@ -108,7 +108,7 @@ def test_errors_grow_with_distance_and_differ_across_the_boundary():
     assert found["C distance"].value > 0.9 and found["C distance"].holds
     assert found["C diagonal"].value > 3.0 and found["C diagonal"].holds
     assert "1.00 pm on the film learned from" in found["C diagonal"].words
-    assert 0.3 < found["NC asymmetry"].value < 0.5 and found["NC asymmetry"].holds
+    assert found["NC asymmetry"].value < 0.7 and found["NC asymmetry"].holds
     assert found["NC over C"].value == pytest.approx(1.0)
 
 
@@ -119,6 +119,12 @@ def test_where_all_films_are_alike_no_trend_is_claimed():
     assert found["C asymmetry"].holds is False and "no clear asymmetry" in found["C asymmetry"].words
     polar = named(cross_trends(cross_rows(lambda first, second: 1.0 + second, shares=(0.0, 0.04))))
     assert polar["C asymmetry"].holds is None and "one side of the boundary" in polar["C asymmetry"].words
+
+
+def test_smaller_displacements_on_one_side_are_no_asymmetry():
+    """Networks that learned nothing err by what is there, whatever they were trained on."""
+    found = named(cross_trends(cross_rows(lambda first, second: 2.0 if second > 0.14 else 20.0)))
+    assert found["C asymmetry"].value == pytest.approx(1.0) and found["C asymmetry"].holds is False
 
 
 def test_rank_correlation_is_that_of_spearman():

@@ -123,21 +123,31 @@ def _with_distance(mode: str, rows: Sequence[Row]) -> Trend:
 
 
 def _across_the_boundary(mode: str, rows: Sequence[Row]) -> Trend:
-    """Return how much better one side of the boundary does on the other than the other way round."""
+    """Return how much more is lost across the boundary one way than the other.
+
+    Over the error of networks of the side that is tested: displacements, and with them errors, are smaller on one side.
+    """
 
     def side(share: float) -> str:
         part = float(orthorhombic_share(share))
         return "polar" if part <= POLAR else "antipolar" if part >= ANTIPOLAR else "both"
 
     sides = [(side(row["trained_on"]), side(row["tested_on"]), row) for row in rows]
-    there = typical_rms(row for first, second, row in sides if (first, second) == ("polar", "antipolar"))
-    back = typical_rms(row for first, second, row in sides if (first, second) == ("antipolar", "polar"))
+
+    def rms(first: str, second: str) -> float:
+        return typical_rms(row for trained, tested, row in sides if (trained, tested) == (first, second))
+
+    there = rms("polar", "antipolar") / rms("antipolar", "antipolar")
+    back = rms("antipolar", "polar") / rms("polar", "polar")
     value, name = there / back, f"{mode} asymmetry"
     if np.isnan(value):
         words = f"{mode}: films on one side of the boundary only, so that nothing can be told across it"
         return Trend(name=name, value=value, holds=None, words=words)
     holds = max(value, 1.0 / value) > LEVEL
-    words = f"{mode}: {there:.2f} pm from polar to antipolar films, {back:.2f} pm the other way"
+    words = (
+        f"{mode}: across the boundary errors are {there:.2f} times those of networks of that side from polar to "
+        f"antipolar films, {back:.2f} times the other way"
+    )
     return Trend(name=name, value=value, holds=holds, words=words + ("" if holds else ": no clear asymmetry"))
 
 
