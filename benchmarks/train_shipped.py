@@ -9,7 +9,7 @@ import torch
 
 import dipolar
 from dipolar.cli.show import progress_bars
-from dipolar.learn.store import write_model
+from dipolar.learn.store import read_model, write_model
 from dipolar.recipes.shipped import train_finder, train_regressor
 
 
@@ -30,8 +30,9 @@ def main() -> None:
             if kind == "finder":
                 model = train_finder(work, count=chosen.films, steps=chosen.steps, progress=progress)
             else:
+                finder = read_model(chosen.out / "finder.safetensors")
                 model = train_regressor(
-                    work, count=chosen.films, steps=chosen.steps, members=chosen.members, progress=progress
+                    finder, work, count=chosen.films, steps=chosen.steps, members=chosen.members, progress=progress
                 )
             model = write_model(model, chosen.out / f"{kind}.safetensors")
             print(kind, dict(model.card.metrics))

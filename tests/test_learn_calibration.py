@@ -279,3 +279,11 @@ def test_against_the_truth_an_honest_sigma_stays_as_it_is() -> None:
     found = calibrate_against_measured(rng.normal(0.0, own), own, np.zeros(6000))
     np.testing.assert_allclose(found.honest(own), own, rtol=0.08)
     assert Calibration.from_card(found.to_card()) == found
+
+
+def test_a_floor_does_not_run_away_where_sigma_says_nothing() -> None:
+    rng = np.random.default_rng(7)
+    own = np.full(3000, 1e-3) * rng.uniform(0.999, 1.001, 3000)
+    error = rng.normal(0.0, 0.5, 3000)
+    found = calibrate_against_measured(error, own, np.zeros(3000))
+    np.testing.assert_allclose(found.honest(own), 0.5, rtol=0.05)

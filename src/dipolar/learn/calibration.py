@@ -129,6 +129,10 @@ def _standardised(error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*
     return (np.abs(error[known]) / sigma[known]).astype(np.float64)
 
 
+FACTORS = (math.log(0.1), math.log(10.0))
+"""Limits of the logarithm of the factor beside a floor: where the floor says all, the factor is free to run away."""
+
+
 def calibrate_against_measured(
     error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*rows"], measured_sigma: Float[np.ndarray, "*rows"]
 ) -> Calibration:
@@ -163,7 +167,7 @@ def calibrate_against_measured(
         inside = np.abs(e) <= np.sqrt((np.exp(log_scale) * wide) ** 2 + other**2)
         return float(np.mean(inside)) - WITHIN_ONE_SIGMA
 
-    low, high = np.log(1e-3), np.log(1e3)
+    low, high = np.log(1e-4), np.log(1e4)
     scale = float(np.exp(brentq(short, low, high, xtol=1e-4))) if short(low) < 0 < short(high) else float(np.exp(low))
     total = np.sqrt((scale * wide) ** 2 + other**2)
     found = calibrate(e, total)
@@ -176,12 +180,12 @@ def _floor(error: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
     size = float(np.median(np.abs(error)))
 
     def unlikely(logs: np.ndarray) -> float:
-        spread = np.sqrt(np.exp(2.0 * logs[0]) * (own**2 + np.exp(2.0 * logs[1])) + other**2)
+        spread = np.sqrt(np.exp(2.0 * np.clip(logs[0], *FACTORS)) * own**2 + np.exp(2.0 * logs[1]) + other**2)
         return -float(np.sum(student.logpdf(error / spread, 5.0) - np.log(spread)))
 
     starts = [np.array([0.0, np.log(max(size, 1e-9) * share)]) for share in (0.01, 1.0)]
     best = min((minimize(unlikely, start, method="Nelder-Mead") for start in starts), key=lambda found: found.fun)
-    floor = float(np.exp(best.x[1]))
+    floor = float(np.exp(best.x[1] - np.clip(best.x[0], *FACTORS)))
     return floor if floor > 1e-3 * float(np.median(own)) else 0.0
 
 

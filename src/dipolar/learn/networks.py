@@ -151,7 +151,9 @@ def build(kind: str, architecture: Mapping[str, Any], *, seed: int) -> nn.Module
     SettingsError
         If there is no such kind.
     """
-    networks = {"finder": Finder, "regressor": Regressor}
+    from dipolar.learn.stacked import StackedRegressor  # it is made of these networks
+
+    networks = {"finder": Finder, "regressor": StackedRegressor if "finder" in architecture else Regressor}
     if kind not in networks:
         raise SettingsError("there is no such network.", got=kind, do=", ".join(networks))
     with torch.random.fork_rng(devices=[]):

@@ -37,7 +37,9 @@ OTHER_SIZES, SIZES = 0.25, (8.0, 60.0)
 ORDERLY = 0.6
 """Share of films whose cells are displaced smoothly, without scatter from cell to cell."""
 FINDER = {"fine": 4, "coarse": 10, "dilations": (1, 2, 4)}
-REGRESSOR = {"window_px": 80, "fine": 8, "middle": 12, "coarse": 16, "cell_parameters": True}
+REGRESSOR = {"finder": FINDER, "middle": 12, "coarse": 16, "dilations": (1, 2, 1), "cell_parameters": True}
+SEES_PX = 160
+"""What the regressor on top of the finder sees, in network px."""
 Item = TypeVar("Item")
 FINDER_SEED, REGRESSOR_SEED, EXAM_SEED = 41, 42, 43
 
@@ -116,15 +118,18 @@ def _calibrated_finder(model: Model, count: int) -> Model:
     return replace(model, card=card, calibration=calibration)
 
 
-def train_regressor(out: Path, *, count: int, steps: int, members: int, progress: Progress = silent) -> Model:
-    """Return an ensemble of regressors, trained, with an honest sigma and with what was usual in training."""
+def train_regressor(
+    finder: Model, out: Path, *, count: int, steps: int, members: int, progress: Progress = silent
+) -> Model:
+    """Return an ensemble of regressors on top of a finder, with an honest sigma and with what was usual in training."""
     data = list(told("films", films(count, seed=REGRESSOR_SEED), count, progress))
     lessons = [_cells_lesson(film, seen) for film, seen in data]
     held_out = [_cells_lesson(film, seen) for film, seen in films(max(count // 12, 6), seed=EXAM_SEED)]
     networks, spent = [], 0.0
     for member in range(members):
         network = build("regressor", REGRESSOR, seed=REGRESSOR_SEED + member)
-        choices = Training(steps=steps, learning_rate=3e-3, validate_every=500, seed=REGRESSOR_SEED + member)
+        network.get_submodule("finder").load_state_dict(finder.networks[0].state_dict())
+        choices = Training(steps=steps, learning_rate=1.5e-3, validate_every=500, seed=REGRESSOR_SEED + member)
         task = RegressorTask(lessons, held_out)
         trained = fit(network, task, choices, out=out / f"member-{member}", progress=progress)
         networks.append(trained.network)
@@ -134,7 +139,7 @@ def train_regressor(out: Path, *, count: int, steps: int, members: int, progress
         architecture=REGRESSOR,
         members=members,
         targets=TARGETS,
-        window_px=int(REGRESSOR["window_px"]),
+        window_px=SEES_PX,
         windows="centered",
         training={"films": count, "seed": REGRESSOR_SEED, **_settings(choices), "cpu_seconds": round(spent)},
         versions=versions(),
