@@ -14,6 +14,7 @@ from dipolar.io import open_image
 from dipolar.locate import locate_columns
 from dipolar.measure import antipolar_order, build_cells, wave_map
 from dipolar.measure.linear import row_pull
+from dipolar.measure.verdict import is_slow
 from dipolar.simulate import FilmSettings, simulate_wave, wall, waved
 
 SIGMA_PX = 0.1
@@ -185,3 +186,21 @@ def test_real_images(file, verdict):
     assert order.verdict == verdict, order.why
     if verdict == "modulated":
         np.testing.assert_allclose(np.abs(order.modulation.wavevector), 0.25, atol=0.01)
+
+
+def test_a_faint_wave_of_any_period_but_two_is_what_the_scan_makes_until_a_reference_says_otherwise(null):
+    size = 0.006 * CELL_PX
+    slow = noisy(waved(null, amplitude_px=size, wavevector=(0.21, -0.13), direction_deg=-45.0, sublattice="A"), 3)
+    order = order_of(slow)
+    assert order.verdict == "null" and order.modulation.slow, order.why
+    assert "a slow wave of the A columns" in order.why and "0.6 % of a cell" in order.why
+    assert order_of(slow, offset_removed=True).verdict == "modulated"
+    twofold = noisy(waved(null, amplitude_px=size, wavevector=(0.5, 0.5), sublattice="A"), 3)
+    assert order_of(twofold).verdict == "antipolar"
+
+
+def test_a_wave_longer_than_a_third_of_the_crystal_decides_nothing(null):
+    wave = order_of(noisy(waved(null, amplitude_px=0.4, wavevector=(0.21, -0.13), sublattice="A"), 3)).modulation
+    places = build_cells(null).positions_px
+    assert not wave.slow and not is_slow(wave, places, CELL_PX, False)
+    assert is_slow(replace(wave, period_px=0.5 * float(np.ptp(places[:, 0]))), places, CELL_PX, True)

@@ -112,6 +112,9 @@ class Modulation:
     """Probability that noise makes such a wave anywhere in the spectrum."""
     along_rows: bool
     """Whether its crests run along the scan rows, where the scan itself makes waves."""
+    slow: bool = False
+    """Whether scan and instrument may have made it: longer than a third of the crystal, or weaker than 1 % of a cell
+    with a period other than 2 and no reference. Such a wave decides nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from dipolar.core.nouns import Cells, Columns, Field
 from dipolar.core.units import angle_deg
 from dipolar.measure.linear import covariance_of
 from dipolar.measure.reference import trusted
+from dipolar.measure.verdict import is_slow, verdict
 from dipolar.measure.waves import Channel, Wave, candidates, channels, fit_wave, on_rows, smooth_basis
 
 PATTERNS: dict[Literal["rows", "columns", "checkerboard"], tuple[float, float]] = {
@@ -26,10 +28,6 @@ RARE = 1e-3
 """Probability below which a wave is no chance."""
 FAINTEST = 0.004
 """Amplitude, in cells, below which a wave decides nothing (1.6 pm of 400)."""
-INSTRUMENT = 0.03
-"""Constant displacement, in cells, that mistilt and scan may fake (12 pm of 400)."""
-VARYING = 0.01
-"""Spread of the slowly varying displacement, in cells, above which a crystal is polar."""
 ALIKE = 0.3
 """Amplitudes of A and B nearer to each other than this ratio may be those of shifted scan rows."""
 KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
@@ -46,7 +44,9 @@ def antipolar_order(
     lattice, and fitted by least squares; one counts where noise makes its like nowhere in the spectrum with a
     probability above 0.1 %, it is longer than 0.4 % of a cell, it is no edge of a domain, and it is not what shifted
     scan rows make (waves along the rows in which A and B move alike). Sigma is propagated from the columns with the
-    scan rows they share.
+    scan rows they share. A wave longer than a third of the crystal, or one weaker than 1 % of a cell where no reference
+    tells that the instrument is quiet, is what slow distortion of a scan makes as well: it is told by size and period,
+    and decides nothing, unless its period is 2.
 
     A constant displacement alone is called polar only above 3 % of a cell (1 % where a reference was taken off): less
     is what mistilt and scan distortion do to centrosymmetric crystals.
@@ -71,12 +71,12 @@ def antipolar_order(
     polar, polar_sigma, staggered = _period_two(every[0], columns)
     polar_sigma = np.hypot(polar_sigma, offset_sigma_px)
     spread = _spread(every[0], columns)
-    modulation, left_out = _strongest(every, cells, columns, good, edge)
-    verdict, why = _verdict(polar, polar_sigma, spread, modulation, edge, offset_removed)
+    modulation, left_out = _strongest(every, cells, columns, good, edge, offset_removed)
+    decided, why = verdict(polar, polar_sigma, spread, modulation, edge, offset_removed)
     if left_out:
         why += "; a wave along the scan rows was left out, as shifted rows make the same: turn the scan by 90° to tell"
     return Order(
-        verdict=verdict,
+        verdict=decided,
         why=why,
         cells=len(every[0].nodes),
         polar_px=_pair(polar),
@@ -187,9 +187,12 @@ def _spread(channel: Channel, columns: Columns) -> float:
 
 
 def _strongest(
-    every: list[Channel], cells: Cells, columns: Columns, good: np.ndarray, edge: float
+    every: list[Channel], cells: Cells, columns: Columns, good: np.ndarray, edge: float, offset_removed: bool
 ) -> tuple[Modulation | None, bool]:
-    """Return the largest significant wave of all channels, and whether one was left out that the scan may have made."""
+    """Return the largest significant wave of all channels, and whether one was left out that the scan may have made.
+
+    Slow ones come last: they decide nothing.
+    """
     cell = np.stack([np.median(cells.b_px[good], axis=0), np.median(cells.a_px[good], axis=0)])
     rows_k = cell[:, 0]  # a wave exp(i k·r) along y has q = (k·b, k·a)
     found, left_out = [], False
@@ -199,8 +202,9 @@ def _strongest(
             if described.chance < RARE and described.amplitude_px > FAINTEST * edge:
                 scan = described.along_rows and _shifted_rows(every, wave)
                 left_out |= scan
-                found += [] if scan else [described]
-    return max(found, key=lambda m: m.amplitude_px, default=None), left_out
+                slow = is_slow(described, cells.positions_px[good], edge, offset_removed)
+                found += [] if scan else [replace(described, slow=slow)]
+    return max(found, key=lambda m: (not m.slow, m.amplitude_px), default=None), left_out
 
 
 def _described(
@@ -234,43 +238,6 @@ def _shifted_rows(every: list[Channel], wave: Wave) -> bool:
     """Return whether shifted scan rows may have made a wave: they move A and B alike, a crystal rarely does."""
     sizes = [float(np.linalg.norm(fit_wave(c, wave.wavevector).parts_px)) for c in every[1:] if len(c.nodes) >= 40]
     return len(sizes) < 2 or min(sizes) > ALIKE * max(sizes)
-
-
-def _verdict(
-    polar: Float[np.ndarray, "2"],
-    polar_sigma: Float[np.ndarray, "2"],
-    spread: float,
-    modulation: Modulation | None,
-    edge: float,
-    offset_removed: bool,
-) -> tuple[Literal["polar", "antipolar", "modulated", "null"], str]:
-    constant = float(np.hypot(*polar))
-    least = VARYING if offset_removed else INSTRUMENT
-    significant = constant > 5.0 * float(np.hypot(*polar_sigma))
-    is_polar = spread > VARYING * edge or (significant and float(np.hypot(constant, spread)) > least * edge)
-    offset = (
-        f"the mean displacement is {100 * constant / edge:.1f} % of a cell and varies slowly by "
-        f"{100 * spread / edge:.1f} %"
-    )
-    if modulation is not None and spread < 3.0 * modulation.amplitude_px / np.sqrt(2.0):
-        q = modulation.wavevector
-        twofold = all(abs(part) in (0.0, 0.5) for part in q)
-        what = "B against A" if modulation.channel == "displacement" else f"the {modulation.channel} columns"
-        rows = (
-            "; its crests run along the scan rows, so look at a scan turned by 90° to be sure"
-            if modulation.along_rows
-            else ""
-        )
-        words = (
-            f"a wave of {what} with {q[0]:.3f} periods per cell down and {q[1]:.3f} to the right moves them by "
-            f"{100 * modulation.amplitude_px / edge:.2f} ± {100 * modulation.amplitude_sigma_px / edge:.2f} % of a "
-            f"cell{rows}; {offset}"
-        )
-        return ("antipolar" if twofold else "modulated"), words
-    if is_polar:
-        return "polar", f"{offset}; no wave of a few cells outweighs that"
-    hint = ", which mistilt and scan distortion make too" if significant and not offset_removed else ""
-    return "null", f"{offset}{hint}; no wave of a few cells is significant"
 
 
 def _axis_deg(vector: Float[np.ndarray, "2"]) -> float:

@@ -83,7 +83,8 @@ def find_all(
         order = None
         if fitted:
             order = antipolar_order(cells, columns, offset_removed=reference is not None, offset_sigma_px=offset_sigma)
-        wave = None if order is None or order.modulation is None else wave_map(cells, columns, order.modulation)
+        found = None if order is None else order.modulation
+        wave = None if found is None or found.slow else wave_map(cells, columns, found)
         ratio = tetragonality(cells, columns, region=region)
         layers = tetragonality_profile(cells, columns, ratio, scan=shape)
         planes = atomic_planes(columns, pixel_size_pm=cells.pixel_size_pm, region=region, scan=shape)

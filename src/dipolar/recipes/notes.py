@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
+from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.limits import limits
 from dipolar.core.measurement import Measurement
+from dipolar.core.units import angle_deg
 from dipolar.recipes.consistency import scatter_notes
+from dipolar.recipes.findings import INSTRUMENT, LEAST
+from dipolar.recipes.overview import differ
 from dipolar.recipes.settings import MeasureSettings
+
+FAR_DEG = 25.0
+"""Angle between the mean of a domain and the nearest direction given from which that is told."""
 
 
 def notes(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
@@ -29,6 +38,7 @@ def notes(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
     if settings.gain_check and measurement.gain_check is None:
         yield from _unchecked(measurement)
     yield from _found(measurement)
+    yield from _off_directions(settings, measurement)
 
 
 def _unused(settings: MeasureSettings) -> Iterator[str]:
@@ -55,6 +65,14 @@ def _found(measurement: Measurement) -> Iterator[str]:
         yield f"This crystal is {order.verdict}, not simply polar: {order.why}."
     if order is not None and order.verdict == "null" and reference is None and math.isfinite(order.polar_spread_px):
         yield f"Nothing polar beyond a common offset: {order.why}."
+    if order is not None and differ(findings):
+        floor = LEAST if reference is not None else INSTRUMENT
+        yield (
+            f"Order is polar and no domain is, as they ask different things: order takes the mean and the slow "
+            f"variation of all cells together against noise ({order.why}); a domain is polar where its own mean is "
+            f"longer than {100 * floor:g} % of a cell and than 2 sigma. What varies slowly and has no such domain may "
+            "be the scan."
+        )
     if proposal is not None and proposal.region_px is not None:
         yield f"A reference region is proposed, and not applied: {proposal.option} ({proposal.why})."
     if mistilt is not None and mistilt.verdict == "suspected":
@@ -62,3 +80,25 @@ def _found(measurement: Measurement) -> Iterator[str]:
     if findings.polarization is not None:
         material = findings.polarization.material
         yield f"Polarization of {material.name}: {material.formula}. {material.assumption}"
+
+
+def _off_directions(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
+    """Yield which domains point elsewhere than the directions that were given."""
+    maps, given = measurement.findings.maps, settings.directions_deg
+    if maps is None or given is None or not maps.domains.polar.any():
+        return
+    domains, cells = maps.domains, measurement.cells
+    good = ~has(cells.flags, DOUBTFUL_CELL)
+    along_a = float(angle_deg(np.median(cells.a_px[good if good.any() else slice(None)], axis=0)[None])[0])
+    turn = domains.angle_deg[:, None] - along_a - np.array(given)
+    off = np.abs((turn + 180.0) % 360.0 - 180.0).min(axis=1)
+    rows = np.flatnonzero(domains.polar & (off > FAR_DEG) & (off > 2.0 * domains.angle_sigma_deg))
+    if not len(rows):
+        return
+    told = ", ".join(f"{domains.angle_deg[k]:.0f}° (domain {k}, {off[k]:.0f}° off)" for k in rows[:4])
+    more = f" and {len(rows) - 4} more" if len(rows) > 4 else ""
+    yield (
+        f"The directions given ({settings.directions}) are not those of the image: the displacement points to "
+        f"{told}{more} on the screen, where the a axis of the cells points to {along_a:.0f}°. Domains and walls follow "
+        "the directions given; leave directions out to find them in the image."
+    )

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from dipolar.core.domains import Maps
+from dipolar.core.findings import Order
 from dipolar.core.flags import DOUBTFUL_CELL, has
-from dipolar.core.measurement import Measurement
+from dipolar.core.measurement import Findings, Measurement
 from dipolar.locate.contrast import Contrast, both_signs
 from dipolar.report.wording import number, with_sigma
 
@@ -34,14 +35,8 @@ def findings_headline(measurement: Measurement) -> list[str]:
             f"{factor}"
         )
     if found.order is not None:
-        wave = found.order.modulation
-        told: str = found.order.verdict
-        if wave is not None:
-            told += (
-                f", wave of {with_sigma(scale * wave.amplitude_px, scale * wave.amplitude_sigma_px, unit)}, "
-                f"period {number(scale * wave.period_px, 3)} {unit}"
-            )
-        lines.append(f"order: {told}")
+        though = ", though no domain is: see the note" if differ(found) else ""
+        lines.append(f"order: {_order_words(found.order, scale, unit)}{though}")
     if found.maps is not None:
         lines += _maps_lines(found.maps, scale, unit, what="" if found.polarization else " (displacement)")
     return lines
@@ -56,6 +51,23 @@ def contrast_of(measurement: Measurement) -> Contrast:
     if both_signs(image, np.isfinite(image)):
         return "signed"
     return "dark" if _median(heights) < 0 else "bright"
+
+
+def _order_words(order: Order, scale: float, unit: str) -> str:
+    wave, told = order.modulation, str(order.verdict)
+    if wave is None:
+        return told
+    size = with_sigma(scale * wave.amplitude_px, scale * wave.amplitude_sigma_px, unit)
+    period = f"{number(scale * wave.period_px, 3)} {unit}"
+    if wave.slow:
+        return f"{told}; a slow wave of {size} over {period}, as scan distortion makes"
+    return f"{told}, wave of {size}, period {period}"
+
+
+def differ(found: Findings) -> bool:
+    """Return whether the displacement of all cells is called polar, and that of no domain."""
+    polar = found.order is not None and found.order.verdict == "polar"
+    return polar and found.maps is not None and len(found.maps.domains.polar) > 0 and not found.maps.domains.polar.any()
 
 
 def _network_lines(measurement: Measurement, scale: float, unit: str) -> list[str]:

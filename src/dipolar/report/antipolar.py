@@ -79,7 +79,8 @@ def _rows(measurement: Measurement, order: Order) -> Iterator[Row]:
     if (wave := order.modulation) is not None:
         where = "B against A" if wave.channel == "displacement" else f"{wave.channel} columns"
         size = with_sigma(unit.scale * wave.amplitude_px, unit.scale * wave.amplitude_sigma_px, unit.name)
-        yield Row(section, "strongest wave", size, f"of {where}, along {number(wave.direction_deg, 3)}°")
+        slow = "; slow, as scan distortion makes" if wave.slow else ""
+        yield Row(section, "strongest wave", size, f"of {where}, along {number(wave.direction_deg, 3)}°{slow}")
         period = f"{number(unit.scale * wave.period_px, 4)} {unit.name}"
         yield Row(section, "its period", period, f"crests across {number(wave.normal_deg, 3)}°")
         parts = [with_sigma(part, error) for part, error in zip(wave.wavevector, wave.wavevector_sigma, strict=True)]
