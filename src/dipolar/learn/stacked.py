@@ -42,7 +42,7 @@ class StackedRegressor(nn.Module):
         dilations: Sequence[int] = (1, 2, 1),
         cell_parameters: bool = True,
     ) -> None:
-        """Make it with so many channels per orientation at strides 4 and 8; weights of the finder are filled in later."""
+        """Make it with so many channels per orientation at strides 4 and 8; the finder gets its weights later."""
         super().__init__()
         self.outputs = ("dy", "dx", "log_sigma_y", "log_sigma_x", *(TARGETS[2:] if cell_parameters else ()))
         self.finder = Finder(**finder).requires_grad_(False)
