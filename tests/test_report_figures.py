@@ -93,6 +93,19 @@ def test_main_directions_stay_apart_for_colour_blind_readers() -> None:
         assert apart.min() > 0.1
 
 
+def test_equal_lengths_look_about_equally_strong_in_every_direction() -> None:
+    """Twofold from the faintest to the strongest and 37 in L*: CET-C2 as it is has 3.6 and 59."""
+    turn = np.linspace(0.0, 2.0 * np.pi, 360, endpoint=False)
+    colours = displacement_colours(np.stack([-np.sin(turn), np.cos(turn)], axis=1), full_radius=1.0)
+    strength = np.linalg.norm(to_oklab(colours) - to_oklab(np.array(ZERO)), axis=1)
+    assert strength.max() < 2.2 * strength.min()
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    lightness = 116.0 * np.cbrt(linear @ np.array([0.2126, 0.7152, 0.0722])) - 16.0
+    assert np.ptp(lightness) < 38.0
+    steps = np.linalg.norm(np.diff(to_oklab(colours), axis=0, append=to_oklab(colours[:1])), axis=1)
+    assert steps.max() < 4.0 * steps.mean()
+
+
 def test_cells_on_the_map_carry_the_colour_of_the_wheel_at_the_radius_written() -> None:
     measured = example.measurement((6, 7), field=example.two_domains, flagged=0.0)
     radius = full_radius(measured)

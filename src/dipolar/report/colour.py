@@ -1,9 +1,10 @@
 """Amplitude-phase colours: the hue says where a displacement points, the distance from white how long it is.
 
-The hues are Kovesi's cyclic map CET-C2 (magenta, yellow, green, blue: right, up, left, down), which is perceptually
-uniform along the circle. Of the hued cyclic maps in colorcet it keeps its four main directions furthest apart for
-deuteranopes and protanopes, because its lightness changes too. Shades are mixed in OKLab (Ottosson 2020), where equal
-steps look equal.
+The hues are those of Kovesi's cyclic map CET-C2 (magenta, yellow, green, blue: right, up, left, down). Of the hued
+cyclic maps in colorcet it keeps its four main directions furthest apart for deuteranopes and protanopes, because its
+lightness changes too; but so much (L* from 33 to 92) that equal lengths look unequally strong. Of that variation only
+LIGHTNESS_KEPT is kept, the least that keeps these directions apart, and chroma is raised to what sRGB can show: L* from
+44 to 81. Shades are mixed in OKLab (Ottosson 2020), where equal steps look equal.
 
 Sources: P. Kovesi, "Good Colour Maps: How to Design Them", arXiv:1509.03700; B. Ottosson, "A perceptual color space
 for image processing" (2020).
@@ -13,12 +14,19 @@ from __future__ import annotations
 
 import colorcet
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Float
 
 from dipolar.core.units import angle_deg, magnitude
 
 CYCLIC_MAP = "CET_C2"
 """Name of the cyclic map in colorcet."""
+LIGHTNESS_KEPT = 0.64
+"""Share of the map's variation in lightness that is kept."""
+LIGHTNESS = 0.68
+"""Mean lightness of the full hues in OKLab."""
+MOST_CHROMA = 0.2
+"""Chroma in OKLab that no hue exceeds: few hues reach more, and would outshine the rest."""
 ZERO = (1.0, 1.0, 1.0)
 """sRGB colour of no displacement."""
 UNKNOWN = (0.72, 0.72, 0.72)
@@ -62,7 +70,24 @@ def _hues() -> Float[np.ndarray, "step 3"]:
     return np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in codes]) / 255.0
 
 
-_HUES_OKLAB = to_oklab(_hues())
+def _evened(hues: Float[np.ndarray, "step 3"]) -> Float[np.ndarray, "step 3"]:
+    """Return the hues (OKLab) with less variation of lightness, as strong as sRGB can show them smoothly."""
+    lightness = LIGHTNESS + LIGHTNESS_KEPT * (hues[:, 0] - hues[:, 0].mean())
+    angle = np.arctan2(hues[:, 2], hues[:, 1])
+    along = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    chroma = np.linspace(0.0, MOST_CHROMA, 101)
+    grid = np.concatenate(
+        [np.broadcast_to(lightness[:, None, None], (len(hues), 101, 1)), along[:, None] * chroma[:, None]], axis=2
+    )
+    linear = (grid @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T
+    shown = np.all((linear >= 0.0) & (linear <= 1.0), axis=2)
+    most = chroma[np.where(np.all(shown, axis=1), 100, np.argmin(shown, axis=1) - 1)]
+    low = scipy.ndimage.minimum_filter1d(most, 17, mode="wrap")
+    smooth = scipy.ndimage.uniform_filter1d(low, 17, mode="wrap")  # a mean of minima stays within
+    return np.column_stack([lightness, smooth[:, None] * along])
+
+
+_HUES_OKLAB = _evened(to_oklab(_hues()))
 _ZERO_OKLAB = to_oklab(np.array(ZERO))
 
 
