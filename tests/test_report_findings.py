@@ -151,7 +151,8 @@ def test_polarization_arrows_point_against_those_of_displacement_in_bifeo3(measu
 
     found = polarization(measurement.cells, load_material("BiFeO3"))
     drawn = polarization_figure(measurement, found)
-    (arrows,) = [child for axes in drawn.axes for child in axes.get_children() if isinstance(child, Quiver)]
+    arrows, key = (child for axes in drawn.axes for child in axes.get_children() if isinstance(child, Quiver))
+    assert len(arrows.U) > len(key.U) == 1 and "arrow" in words(drawn)
     mean = measurement.cells.displacement_px.mean(axis=0)
     assert np.mean(arrows.V) * mean[0] + np.mean(arrows.U) * mean[1] < 0
 

@@ -90,7 +90,7 @@ def displacement_map(measurement: Measurement, *, radius: float | None = None) -
     _draw_cells(axes, measurement, radius)
     on_paper_mm = axes.get_position().width * float(drawn.get_size_inches()[0]) / style.MM / width
     arrows = _draw_arrows(axes, measurement, radius / unit.scale, px_mm=on_paper_mm)
-    _draw_reference(axes, measurement)
+    draw_reference(axes, measurement)
     style.scale_bar(axes, measurement.calibration.pixel_size_pm, below=True)
     _title(drawn, axes, measurement)
     _draw_side(drawn, side, measurement, radius, arrows, px_mm=on_paper_mm)
@@ -161,15 +161,6 @@ ARROW_STYLE: dict[str, Any] = {
 }
 
 
-def _draw_reference(axes: Axes, measurement: Measurement) -> None:
-    if measurement.reference is not None:
-        y0, y1, x0, x1 = measurement.reference.region_px
-        frame = Rectangle(
-            (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ls=(0, (4, 2)), lw=0.9, ec="0.05", zorder=5
-        )
-        axes.add_patch(frame)
-
-
 def _title(drawn: Figure, axes: Axes, measurement: Measurement) -> None:
     left = axes.get_position().x0
     height = float(drawn.get_size_inches()[1]) / style.MM
@@ -189,25 +180,39 @@ def _draw_side(
 ) -> None:
     """Draw the wheel, the arrow key, the key of marks and the numbers, down the side or along the bottom."""
     left, top, below = place
-    unit, trusted = scene.unit_of(measurement), scene.trusted_cells(measurement.cells)
+    unit = scene.unit_of(measurement)
     wheel_axes = style.axes_mm(drawn, left + 6, top + 4, 22, 22)
     draw_wheel(wheel_axes, radius=radius, unit=unit.name)
     notes_at = (left + 48, top + 2) if below else (left, top + 42)
     if arrows.displacement_px.size:
-        _draw_arrow_key(drawn, notes_at, radius, unit.name, arrows.step, measurement, px_mm=px_mm)
-    keys = []
+        draw_arrow_key(drawn, notes_at, radius, unit.name, arrows.step, measurement, px_mm=px_mm)
+    draw_marks_key(drawn, (left + 92, top + 1) if below else (left - 1, top + 54), measurement)
+    numbers_at = (left + 134, top + 2) if below else (left, top + 66)
+    _text_mm(drawn, numbers_at, _numbers(measurement), color=style.QUIET)
+
+
+def draw_marks_key(drawn: Figure, at: tuple[float, float], measurement: Measurement) -> None:
+    """Draw what hatched cells and the dashed frame are, where the map has them, at (x, y) in mm."""
+    trusted, keys = scene.trusted_cells(measurement.cells), []
     if not trusted.all():
         words = f"flagged: {counted(int((~trusted).sum()), 'cell')}"
         keys.append(Patch(facecolor=colour.UNKNOWN, edgecolor="0.45", hatch="///////", lw=0.3, label=words))
     if measurement.reference is not None:
         keys.append(Patch(fill=False, edgecolor="0.05", ls=(0, (3, 1.5)), lw=0.9, label="reference region"))
-    keys_at = (left + 92, top + 1) if below else (left - 1, top + 54)
     if keys:
         full_width, full_height = (float(inches) / style.MM for inches in drawn.get_size_inches())
-        where = (keys_at[0] / full_width, 1 - keys_at[1] / full_height)
+        where = (at[0] / full_width, 1 - at[1] / full_height)
         drawn.legend(handles=keys, loc="upper left", bbox_to_anchor=where, borderaxespad=0.0, handlelength=1.6)
-    numbers_at = (left + 134, top + 2) if below else (left, top + 66)
-    _text_mm(drawn, numbers_at, _numbers(measurement), color=style.QUIET)
+
+
+def draw_reference(axes: Axes, measurement: Measurement) -> None:
+    """Draw the frame of the reference region, where there is one."""
+    if measurement.reference is not None:
+        y0, y1, x0, x1 = measurement.reference.region_px
+        frame = Rectangle(
+            (x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ls=(0, (4, 2)), lw=0.9, ec="0.05", zorder=5
+        )
+        axes.add_patch(frame)
 
 
 def _numbers(measurement: Measurement) -> str:
@@ -226,7 +231,7 @@ def _text_mm(drawn: Figure, at: tuple[float, float], words: str, *, color: str) 
     drawn.text(at[0] / width, 1 - at[1] / height, words, va="top", size=6.5, color=color, linespacing=1.35)
 
 
-def _draw_arrow_key(
+def draw_arrow_key(
     drawn: Figure,
     at: tuple[float, float],
     radius: float,
@@ -236,6 +241,7 @@ def _draw_arrow_key(
     *,
     px_mm: float,
 ) -> None:
+    """Draw an arrow of the full radius or half of it, and what an arrow stands for, at (x, y) in mm."""
     length_mm = 0.9 * step * cell_edge_px(measurement.cells) * px_mm
     shown = 1.0 if length_mm <= 14 else 0.5  # a key as long as a large cell would not fit
     axes = style.axes_mm(drawn, at[0], at[1], 16, 4)
@@ -260,5 +266,4 @@ def draw_wheel(axes: Axes, *, radius: float, unit: str) -> None:
         (0, -1.08, "−90°", "center", "top"),
     ):
         axes.text(x, y, words, size=6.5, color=style.QUIET, ha=across, va=along)
-    axes.plot([0, np.sqrt(0.5)], [0, np.sqrt(0.5)], color="0.1", lw=0.6)
     axes.text(0, -1.5, f"full colour at {number(radius)} {unit}", size=7, ha="center", va="top")

@@ -15,6 +15,7 @@ from dipolar.core.motif import Offsets
 from dipolar.core.nouns import Field
 
 from . import scene, style
+from .colour import nice_ceiling
 from .ground import Ground, ground, show_image
 from .panels import DIVERGING, PANEL_PATCHES, PANEL_RASTER, limits, panel_size
 from .table import Row
@@ -143,9 +144,28 @@ def _draw_arrows(
         color=style.COLOUR_B, width=0.004, headwidth=3.5, zorder=2,
     )  # fmt: skip
     middle = unit.scale * np.median(offsets.offset_px[good], axis=0)
+    if longest > 0:
+        _draw_arrow_key(drawn, place, longest, unit, px_mm=0.9 * apart * place[3] / under.shape[0])
     told = f"median (dy, dx) = ({number(float(middle[0]), 2)}, {number(float(middle[1]), 2)}) {unit.name}"
-    far = f"; longest arrows {number(unit.scale * longest, 2)} {unit.name}"
-    axes.set_xlabel(told + far, labelpad=2.5, loc="left", color=style.QUIET, size=6.5)
+    axes.set_xlabel(told, labelpad=2.5, loc="left", color=style.QUIET, size=6.5)
+
+
+def _draw_arrow_key(
+    drawn: Figure, place: tuple[float, float, float, float], longest_px: float, unit: scene.Unit, *, px_mm: float
+) -> None:
+    """Draw an arrow of round length above the right end of a panel, with that length; `px_mm` mm are the longest."""
+    full = unit.scale * longest_px
+    shown = nice_ceiling(full)
+    shown = shown if px_mm * shown / full <= 14 else nice_ceiling(0.4 * full)
+    left, top, width, _ = place
+    axes = style.axes_mm(drawn, left + width - 30, top - 4.2, 30, 4)
+    axes.set(xlim=(0, 30), ylim=(0, 4))
+    axes.axis("off")
+    axes.quiver(
+        [30.0 - px_mm * shown / full], [2.0], [px_mm * shown / full], [0.0], angles="xy", scale_units="xy", scale=1.0,
+        color=style.COLOUR_B, units="inches", width=0.32 * style.MM, headwidth=3.5,
+    )  # fmt: skip
+    axes.text(29.0 - px_mm * shown / full, 2.0, f"{number(shown)} {unit.name}", va="center", ha="right", size=6.5)
 
 
 def _panel(drawn: Figure, place: tuple[float, float, float, float], under: Ground, title: str) -> Axes:

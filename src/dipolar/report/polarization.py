@@ -16,7 +16,15 @@ from dipolar.core.measurement import Measurement
 from dipolar.core.units import angle_deg, magnitude
 
 from . import colour, scene, style
-from .displacement import ARROW_BLOCK_MM, ARROW_STYLE, block_arrows, draw_wheel
+from .displacement import (
+    ARROW_BLOCK_MM,
+    ARROW_STYLE,
+    block_arrows,
+    draw_arrow_key,
+    draw_marks_key,
+    draw_reference,
+    draw_wheel,
+)
 from .ground import ground, paint, show_image
 from .panels import panel_size
 from .table import Row
@@ -35,7 +43,7 @@ def polarization_figure(measurement: Measurement, polarization: Polarization) ->
     below = width > 2.2 * height
     widest = style.TWO_COLUMNS_MM - (4 if below else 50)
     map_width, map_height = panel_size(width / height, widest=widest, tallest=130.0)
-    drawn = style.figure(style.TWO_COLUMNS_MM, 22 + (map_height + 44 if below else max(map_height, 70.0)))
+    drawn = style.figure(style.TWO_COLUMNS_MM, 22 + (map_height + 44 if below else max(map_height, 84.0)))
     style.heading(drawn, title, name)
     full = float(drawn.get_size_inches()[1]) / style.MM
     drawn.text(
@@ -43,11 +51,15 @@ def polarization_figure(measurement: Measurement, polarization: Polarization) ->
     )
     axes = style.axes_mm(drawn, 2, 13, map_width, map_height)
     radius = polarization_radius(measurement, polarization)
-    _draw(axes, measurement, polarization, radius, px_mm=map_width / width)
+    step = _draw(axes, measurement, polarization, radius, px_mm=map_width / width)
     left, top = (6.0, 13 + map_height + 10) if below else (map_width + 12, 15.0)
     draw_wheel(style.axes_mm(drawn, left + 4, top + 2, 22, 22), radius=radius, unit=UNIT)
     words = "\n".join([f"{row.name}: {row.value}" for row in polarization_rows(measurement, polarization)[:4]])
-    at = (left + 44, top) if below else (left - 4, top + 40)
+    if step:
+        key_at = (left + 44, top + 2) if below else (left - 4, top + 42)
+        draw_arrow_key(drawn, key_at, radius, UNIT, step, measurement, px_mm=map_width / width)
+    draw_marks_key(drawn, (left + 43, top + 15) if below else (left - 5, top + 54), measurement)
+    at = (left + 96, top + 2) if below else (left - 4, top + 66)
     drawn.text(
         at[0] / style.TWO_COLUMNS_MM, 1 - at[1] / full, words, size=6.5, va="top", color=style.QUIET, linespacing=1.4
     )
@@ -88,7 +100,8 @@ def _rows(measurement: Measurement, polarization: Polarization) -> Iterator[Row]
     yield Row(section, "source", material.source)
 
 
-def _draw(axes: Axes, measurement: Measurement, polarization: Polarization, radius: float, *, px_mm: float) -> None:
+def _draw(axes: Axes, measurement: Measurement, polarization: Polarization, radius: float, *, px_mm: float) -> int:
+    """Draw the map; return over how many cells along each side an arrow is the mean, 0 without arrows."""
     cells = measurement.cells
     trusted = scene.trusted_cells(cells)
     under = ground(measurement)
@@ -105,5 +118,7 @@ def _draw(axes: Axes, measurement: Measurement, polarization: Polarization, radi
             scale=radius / (0.9 * step * edge_px),
             **ARROW_STYLE,
         )
+    draw_reference(axes, measurement)
     style.bare(axes)
     style.scale_bar(axes, measurement.calibration.pixel_size_pm, below=True)
+    return step if len(arrows.positions_px) else 0
