@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial import cKDTree
 
+import handmade
+from dipolar.learn.calibration import Calibration
 from dipolar.learn.find import peaks, probabilities
 from dipolar.learn.lessons import finder_lesson
 from dipolar.learn.networks import Finder
+from dipolar.learn.predictor import find_columns
 from dipolar.learn.scale import Seen
 
 STRIDE = Finder.stride
@@ -62,6 +67,16 @@ def test_places_in_the_image_are_given_back_through_the_scale():
     found = peaks(perfect(seen, places, species), stride=STRIDE, cell_px=24.0)
     whole = np.all((places > 8.0) & (places < 238.0), axis=1)
     assert cKDTree(seen.to_image(found.positions)).query(places[whole])[0].max() < 2e-3
+
+
+def test_sigma_is_what_the_calibration_makes_of_it_floor_included():
+    y, x = np.mgrid[:96, :96]
+    blobs = (np.cos(2 * np.pi * y / 24) * np.cos(2 * np.pi * x / 24)).astype(np.float32)
+    seen = replace(seen_of((96, 96), scale=0.5), pixels=torch.from_numpy(blobs)[None, None])
+    model = replace(handmade.finder(), calibration=Calibration(scale=2.0, floor=0.3, quantiles={}, count=100))
+    found, _ = find_columns(model, seen)
+    assert len(found.sigma) > 20
+    np.testing.assert_allclose(found.sigma, 2.0 * np.hypot(np.exp(-1.5), 0.3) / 0.5, rtol=1e-5)
 
 
 def test_quarter_turns_turn_the_columns():

@@ -82,8 +82,8 @@ def find_columns(
     )  # fmt: skip
     said = said[:, : -(-seen.shape[0] // Finder.stride), : -(-seen.shape[1] // Finder.stride)]
     found = peaks(said, stride=Finder.stride, cell_px=seen.cell_px * seen.scale)
-    factor = 1.0 if model.calibration is None else model.calibration.scale
-    found = replace(found, positions=seen.to_image(found.positions), sigma=factor * found.sigma / seen.scale)
+    sigma = found.sigma if model.calibration is None else model.calibration.honest(found.sigma)
+    found = replace(found, positions=seen.to_image(found.positions), sigma=sigma / seen.scale)
     return found, probabilities(said)
 
 
