@@ -26,6 +26,7 @@ from dipolar.learn.predictor import Model, predict
 from dipolar.learn.scale import Seen
 from dipolar.learn.store import read_model
 from dipolar.recipes import train_result
+from dipolar.recipes.networks import look
 from dipolar.recipes.simulate import write_image
 from dipolar.recipes.train import source_of, train_on_image, train_on_sources
 from dipolar.recipes.train_result import check_target, onnx_paths, work_folder, write_trained
@@ -223,6 +224,18 @@ def test_cells_are_those_that_the_image_shows(film, measured):
     np.testing.assert_array_equal(one.cells.displacement_px, measured.cells.displacement_px)
     assert other.cells.basis == "A"
     assert other.cells.pixel_size_pm == pytest.approx(44.0, rel=1e-3)
+
+
+def test_dark_images_are_turned_upside_down_as_in_a_prediction(film, source):
+    dark = replace(film.image, data=film.image.data.max() - film.image.data)
+    measured = dipolar.measure_image(dark, gain_check=False, maps=False, mistilt="off")
+    seen = open_source(measured, QUICK, progress=lambda *_: None).seen
+    np.testing.assert_allclose(seen.pixels, source.seen.pixels, atol=1e-3)
+    np.testing.assert_allclose(look(dark).seen.pixels, look(film.image).seen.pixels, atol=1e-3)
+    signed = replace(measured, record=replace(measured.record, settings={"contrast": "signed"}))
+    with pytest.raises(DataError, match="a signed image") as caught:
+        open_source(signed, QUICK, progress=lambda *_: None)
+    assert "--contrast bright" in caught.value.do
 
 
 # --- what is too little is said before the training

@@ -20,6 +20,7 @@ from dipolar.learn.scale import Seen, see
 from dipolar.learn.targets import usable
 from dipolar.measure import build_cells
 from dipolar.recipes.measure import measure_image
+from dipolar.recipes.overview import contrast_of
 from dipolar.recipes.settings import change
 from dipolar.recipes.train_settings import TrainSettings
 
@@ -61,7 +62,7 @@ def open_source(one: str | Path | Image | Measurement, settings: TrainSettings, 
     Raises
     ------
     DataError
-        If it is no image, holds too few cells, or is what another network said.
+        If it is no image, signed, holds too few cells, or is what another network said.
     """
     digest = ""
     if isinstance(one, Measurement):
@@ -82,7 +83,26 @@ def open_source(one: str | Path | Image | Measurement, settings: TrainSettings, 
             do="dipolar image measure IMAGE, and train on its result",
         )
     cells = replace(build_cells(measured.columns), pixel_size_pm=measured.calibration.pixel_size_pm)
-    return source_of(measured.image, measured.columns, cells, sha256=digest)
+    return source_of(_bright(measured), measured.columns, cells, sha256=digest)
+
+
+def _bright(measured: Measurement) -> Image:
+    """Return the image with bright columns: dark ones are turned upside down, as `dipolar.recipes.networks.look` does.
+
+    Raises
+    ------
+    DataError
+        If it is signed: what networks are put to is never.
+    """
+    image, contrast = measured.image, contrast_of(measured)
+    if contrast == "signed":
+        raise DataError(
+            "networks see images in which all columns are bright, or all dark.",
+            got=f"{image.name}: a signed image (iDPC, DPC), with values on both sides of zero",
+            do="measure such images by fitting: dipolar image measure; or, if it is not signed, measure it with "
+            "--contrast bright and train on the result",
+        )
+    return image if contrast == "bright" else replace(image, data=-image.data)
 
 
 def source_of(image: Image, columns: Columns, cells: Cells, *, sha256: str = "") -> Source:
