@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 import dipolar
 from dipolar.cli import show
 from dipolar.cli.main import main
+from dipolar.core.atomic import sha256_of
 from dipolar.core.errors import DataError, FormatError, MissingExtraError, OutputError, SettingsError
 from dipolar.core.learning import TARGETS, Card
 from dipolar.learn import onnx_export
@@ -224,6 +225,14 @@ def test_cells_are_those_that_the_image_shows(film, measured):
     np.testing.assert_array_equal(one.cells.displacement_px, measured.cells.displacement_px)
     assert other.cells.basis == "A"
     assert other.cells.pixel_size_pm == pytest.approx(44.0, rel=1e-3)
+
+
+def test_an_image_can_be_a_folder(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr("dipolar.recipes.train_sources._measure", lambda *_: measured)
+    folder = tmp_path / "film.zspy"
+    folder.mkdir()
+    (folder / ".zattrs").write_text("{}")
+    assert open_source(folder, QUICK, progress=lambda *_: None).sha256 == sha256_of(folder)
 
 
 def test_dark_images_are_turned_upside_down_as_in_a_prediction(film, source):

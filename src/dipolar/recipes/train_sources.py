@@ -71,9 +71,10 @@ def open_source(one: str | Path | Image | Measurement, settings: TrainSettings, 
         measured = _measure(one, settings, progress)
     elif isinstance(one, (str, Path)):
         path = Path(one)
-        is_result = (path / "result.h5").is_file() or _holds_result(path)
+        inner = path / "result.h5"
+        is_result = inner.is_file() or _holds_result(path)
         measured = load(path) if is_result else _measure(path, settings, progress)
-        digest = sha256_of(path / "result.h5" if path.is_dir() else path)
+        digest = sha256_of(inner if inner.is_file() else path)  # some images are folders too
     else:
         raise DataError("file names, Images or Measurements were expected.", got=type(one).__name__)
     if measured.findings.prediction is not None:
