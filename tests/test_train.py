@@ -259,6 +259,14 @@ def test_windows_that_leave_too_few_cells_are_refused_with_one_that_does_not(sou
     check_parts([source], QUICK.model_copy(update={"window_px": advised}))
 
 
+def test_a_finder_that_could_not_be_judged_is_not_trained(source, monkeypatch):
+    monkeypatch.setattr("dipolar.recipes.train.fit", None)  # must not get this far
+    narrow = QUICK.model_copy(update={"target": "columns", "share": 0.5})  # a strip of 86 px, 80 of them at its borders
+    with pytest.raises(DataError, match="to validate with must hold 20 columns") as caught:
+        train_on_sources([source], narrow)
+    assert "several" in caught.value.do
+
+
 def test_an_image_with_few_cells_is_refused():
     small = dipolar.simulate_image(**{**FILM, "height_px": 60, "width_px": 60})
     with pytest.raises(DataError, match="at least 60 cells"):

@@ -25,7 +25,7 @@ from dipolar.learn.tasks import AbstractCrops, FinderTask, RegressorTask
 from dipolar.learn.training import fit
 from dipolar.recipes.record import now, versions
 from dipolar.recipes.settings import change
-from dipolar.recipes.train_finder import judged_finder
+from dipolar.recipes.train_finder import check_columns, judged_finder
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.train_sources import Source, check_parts, in_px, inside, open_source, source_of, strips
 
@@ -124,8 +124,7 @@ def train_on_sources(
         raise DataError("networks learn from at least one image.", got="none")
     kind = "finder" if settings.target == "columns" else "regressor"
     settings = in_px(settings, sources)
-    if kind == "regressor":
-        check_parts(sources, settings)
+    (check_parts if kind == "regressor" else check_columns)(sources, settings)
     learn, validate = [], []
     for source in sources:
         lesson = _lesson(source, settings)

@@ -17,10 +17,12 @@ from dipolar.learn.calibration import FEWEST, coverage
 from dipolar.learn.exam import honest_calibration, possible_errors
 from dipolar.learn.predictor import FINDER_REACH, Model, find_columns
 from dipolar.recipes.train_settings import TrainSettings
-from dipolar.recipes.train_sources import Source, strips
+from dipolar.recipes.train_sources import PARTS, Source, strips
 
 NEAR_CELLS = 0.25
 """A column is found where another one stands nearer than so many cell edges; A and B are 0.7 apart."""
+FEWEST_COLUMNS = 2 * FEWEST
+"""Columns that the parts to validate with and to be tested on must hold, so that half of them found are enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,6 +84,33 @@ def judged_finder(
     return model, found
 
 
+def check_columns(sources: Sequence[Source], settings: TrainSettings) -> None:
+    """Check that the parts that a finder is judged on hold enough columns, before anything is learned.
+
+    Raises
+    ------
+    DataError
+        If one does not.
+    """
+    for part in (1, 2):
+        count = sum(len(_asked(source, settings, part)) for source in sources)
+        if count < FEWEST_COLUMNS:
+            raise DataError(
+                f"the part {PARTS[part]} must hold {FEWEST_COLUMNS} columns of no doubt, as far from its borders as a "
+                f"finder looks ({FINDER_REACH} px at 24 px per cell).",
+                got=f"{count}",
+                do="take a larger image, or several",
+            )
+
+
+def _asked(source: Source, settings: TrainSettings, part: int) -> np.ndarray:
+    """Return the rows of the fitted columns in a part that are of no doubt."""
+    seen, columns = source.seen, source.columns
+    doubtful = has(columns.flags, POSITION_FLAGS) | ~np.isin(columns.sublattice, (A, B))
+    inside = _within(seen.to_network(columns.positions_px), strips(seen, settings)[part], seen.shape)
+    return np.flatnonzero(inside & ~doubtful)
+
+
 def _meet(model: Model, sources: Sequence[Source], settings: TrainSettings, part: int) -> Met:
     every = [_meet_one(model, source, settings, part) for source in sources]
     met = Met(
@@ -106,9 +135,7 @@ def _meet_one(model: Model, source: Source, settings: TrainSettings, part: int) 
     seen, columns = source.seen, source.columns
     found, _ = find_columns(model, seen)
     fitted, places = seen.to_network(columns.positions_px), seen.to_network(found.positions)
-    region = strips(seen, settings)[part]
-    doubtful = has(columns.flags, POSITION_FLAGS) | ~np.isin(columns.sublattice, (A, B))
-    asked = np.flatnonzero(_within(fitted, region, seen.shape) & ~doubtful)
+    asked, region = _asked(source, settings, part), strips(seen, settings)[part]
     near = NEAR_CELLS * seen.cell_px * seen.scale
     distance, row = _nearest(fitted[asked], places)
     met = distance < near
