@@ -131,6 +131,12 @@ def test_sigma_holds_against_the_truth_not_only_against_the_fit(trained, film):
     assert np.sqrt(np.mean(answers.sigma**2)) > fit_sigma
 
 
+def test_one_in_fifty_cells_of_the_part_held_out_is_unfamiliar(trained, source):
+    answers = examine(trained.model, source.seen, source.cells, inside(source, TINY, 1))
+    strange = np.count_nonzero(answers.unfamiliar > 1.0)
+    assert 1 <= strange <= np.ceil(0.02 * len(answers.unfamiliar))
+
+
 def test_the_same_seed_gives_the_same_model(source):
     one, other = (train_on_sources([source], QUICK) for _ in range(2))
     for a, b in zip(one.model.networks[0].parameters(), other.model.networks[0].parameters(), strict=True):

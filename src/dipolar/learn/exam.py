@@ -14,7 +14,7 @@ from dipolar.core.errors import DataError
 from dipolar.core.nouns import Cells
 from dipolar.learn.calibration import LEVELS, Calibration, calibrate_against_measured, coverage
 from dipolar.learn.familiarity import FEWEST, learn_familiarity
-from dipolar.learn.predictor import FEATURE_STRIDE, Model, at_points, predict
+from dipolar.learn.predictor import FEATURE_STRIDE, Model, at_points, nearest_to, predict
 from dipolar.learn.scale import Seen
 from dipolar.learn.targets import cell_targets, sliding_targets
 
@@ -135,9 +135,9 @@ def examine(
         truth=truth[known][:, : said.values.shape[2]],
         truth_sigma=np.nan_to_num(sigma[known][:, :2]),
         sigma=at_points(said.sigma, points),
-        disagreement=at_points(said.disagreement, points, stride=FEATURE_STRIDE),
-        features=at_points(said.features, points, stride=FEATURE_STRIDE),
-        unfamiliar=at_points(said.unfamiliar, points),
+        disagreement=nearest_to(said.disagreement, points, stride=FEATURE_STRIDE),
+        features=nearest_to(said.features, points, stride=FEATURE_STRIDE),
+        unfamiliar=nearest_to(said.unfamiliar, points),
         scale=seen.scale,
     )
 

@@ -169,6 +169,19 @@ def at_points(
     return np.stack(columns, axis=-1).astype(np.float64).reshape(len(points), *maps.shape[2:])
 
 
+def nearest_to(
+    maps: Float32[np.ndarray, "h w *channel"], points: Float[np.ndarray, "point 2"], *, stride: int = Regressor.stride
+) -> Float[np.ndarray, "point *channel"]:
+    """Return maps at the grid points nearest to points (y, x) in network px.
+
+    Familiarity is read like this, where thresholds are set and where they are used: a mean of four points is quieter
+    than each of them, and what is usual among means is not usual in the map.
+    """
+    places = np.rint((points - (stride - 1) / 2.0) / stride).astype(int)
+    y, x = np.clip(places, 0, np.array(maps.shape[:2]) - 1).T
+    return maps[y, x].astype(np.float64)
+
+
 def _said(network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
     """Return what a network says."""
     return (network(pixels),)

@@ -12,7 +12,7 @@ from dipolar.core.flags import Flag, has
 from dipolar.core.learning import NETWORK_CELL_PX, Prediction
 from dipolar.core.nouns import Cells, Field
 from dipolar.learn.networks import Finder, Regressor
-from dipolar.learn.predictor import Model, Said, at_points
+from dipolar.learn.predictor import Model, Said, at_points, nearest_to
 from dipolar.learn.scale import Seen
 from dipolar.learn.targets import GAMMA_UNIT_DEG
 from dipolar.recipes.networks import Networks, View
@@ -59,7 +59,7 @@ def prediction_of(
         unfamiliar=_within(score, seen),
         columns=probability,
         columns_grid_px=field_of(seen, Finder.stride),
-        cell_unfamiliar=at_points(score, points),
+        cell_unfamiliar=nearest_to(score, points),
         fields=cell_fields(at_points(said.values, points), model.card.targets, cells, scale=seen.scale),
         against_fit={} if comparison is None else _agreement(comparison),
         flagged=has(cells.flags, Flag.UNFAMILIAR),

@@ -12,7 +12,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import ImageError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Cells, Columns, Image
-from dipolar.learn.predictor import Model, Said, at_points, find_columns, predict
+from dipolar.learn.predictor import Model, Said, at_points, find_columns, nearest_to, predict
 from dipolar.learn.scale import Seen, see
 from dipolar.locate import Contrast, columns_of, find_steps, locate_with_sites
 from dipolar.locate.contrast import Polarity, find_polarity
@@ -154,7 +154,7 @@ def tell(regressor: Model, view: View, cells: Cells, *, progress: Progress = sil
     points, scale = view.seen.to_network(cells.positions_px), view.seen.scale
     variance = (at_points(said.sigma, points) / scale) ** 2
     flags = cells.flags.copy()
-    flags[at_points(said.unfamiliar, points) > 1.0] |= np.uint32(Flag.UNFAMILIAR)
+    flags[nearest_to(said.unfamiliar, points) > 1.0] |= np.uint32(Flag.UNFAMILIAR)
     unmeasured = np.isnan(view.image.data).astype(np.float32)
     share = uniform_filter(unmeasured, size=max(round(regressor.card.window_px / scale), 1))
     flags[at_points(share, cells.positions_px, stride=1) > INVALID] |= np.uint32(Flag.NEAR_INVALID)
