@@ -233,6 +233,15 @@ def test_cells_are_those_that_the_image_shows(film, measured):
     assert other.cells.pixel_size_pm == pytest.approx(44.0, rel=1e-3)
 
 
+def test_the_pixel_size_can_be_given_for_results_too(measured):
+    def size(**options):
+        return open_source(measured, TrainSettings(**options), progress=lambda *_: None).cells.pixel_size_pm
+
+    assert size() == pytest.approx(44.0, rel=1e-3)
+    assert size(pixel_size_pm=20.0) == 20.0
+    assert size(lattice_pm=200.0) == pytest.approx(200.0 / measured.calibration.measured_lattice_px)
+
+
 def test_an_image_can_be_a_folder(measured, tmp_path, monkeypatch):
     monkeypatch.setattr("dipolar.recipes.train_sources._measure", lambda *_: measured)
     folder = tmp_path / "film.zspy"

@@ -83,8 +83,16 @@ def open_source(one: str | Path | Image | Measurement, settings: TrainSettings, 
             got=f"{measured.image.name}: a prediction",
             do="dipolar image measure IMAGE, and train on its result",
         )
-    cells = replace(build_cells(measured.columns), pixel_size_pm=measured.calibration.pixel_size_pm)
+    cells = replace(build_cells(measured.columns), pixel_size_pm=_pixel_size_pm(measured, settings))
     return source_of(_bright(measured), measured.columns, cells, sha256=digest)
+
+
+def _pixel_size_pm(measured: Measurement, settings: TrainSettings) -> float | None:
+    """Return the pixel size that settings ask for, also of images measured before; or else the measured one."""
+    lattice_px = measured.calibration.measured_lattice_px
+    if settings.lattice_pm is not None and lattice_px > 0:
+        return settings.lattice_pm / lattice_px
+    return settings.pixel_size_pm or measured.calibration.pixel_size_pm
 
 
 def _bright(measured: Measurement) -> Image:
