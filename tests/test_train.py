@@ -152,6 +152,7 @@ def test_a_finder_is_trained_and_judged(source):
     assert 0.4 < result.marks["coverage_68"] < 0.95
     assert result.model.calibration is not None
     assert result.model.card.calibration["scale"] == result.model.calibration.scale
+    assert result.model.card.window_px == 80  # what a finder sees, whatever window was asked for
     assert "found" in " ".join(headline_of(result))
 
 

@@ -19,7 +19,7 @@ from dipolar.core.nouns import Image
 from dipolar.learn.exam import Answers, examine, marks, taught, together
 from dipolar.learn.lessons import Lesson, finder_lesson, rectangle, regressor_lesson
 from dipolar.learn.networks import Finder, Regressor, build
-from dipolar.learn.predictor import Model
+from dipolar.learn.predictor import FINDER_REACH, Model
 from dipolar.learn.task import Trained, Training
 from dipolar.learn.tasks import AbstractCrops, FinderTask, RegressorTask
 from dipolar.learn.training import fit
@@ -220,7 +220,7 @@ def _card(
         architecture=architecture,
         members=len(trained),
         targets=targets,
-        window_px=settings.window_px,
+        window_px=2 * FINDER_REACH if kind == "finder" else settings.window_px,
         windows=settings.windows,
         cell_px=NETWORK_CELL_PX,
         training={
