@@ -26,10 +26,11 @@ from dipolar.simulate.film import Simulated
 
 REGRESSOR = {"window_px": 40, "fine": 2, "middle": 3, "coarse": 4, "cell_parameters": False}
 FINDER = {"fine": 2, "coarse": 3, "dilations": (1,)}
+STACKED = {"finder": FINDER, "middle": 2, "coarse": 2, "dilations": (1,), "cell_parameters": False}
 
 
-def model(kind: str = "regressor", *, windows: Windows = "centered") -> Model:
-    architecture = REGRESSOR if kind == "regressor" else FINDER
+def model(kind: str = "regressor", *, windows: Windows = "centered", stacked: bool = False) -> Model:
+    architecture = FINDER if kind == "finder" else STACKED if stacked else REGRESSOR
     card = Card(
         kind=kind,  # type: ignore[arg-type]
         architecture=architecture,
@@ -115,6 +116,16 @@ def test_a_finder_has_other_outputs(film):
     seen = look_inside(film.image, model=model("finder"), ascent=1)
     assert list(seen.inside.saliency) == ["a", "b", "dy", "dx"]
     assert seen.at_px == (149.5, 164.5) and seen.values == {}
+
+
+def test_a_regressor_on_top_of_a_finder_is_looked_into_down_to_the_image(film):
+    """The kind that dipolar brings along."""
+    seen = look_inside(film.image, model=model(stacked=True), ascent=1, at="160,140")
+    assert {"finder lift, 4 turns", "enter, 4 turns", "head"} <= set(seen.inside.maps)
+    for slope in seen.inside.saliency.values():
+        assert np.isfinite(slope).all() and np.any(slope)
+    for title in ("finder lift, 4 turns", "head"):
+        assert np.ptp(seen.inside.preferred[title], axis=(1, 2)).max() > 0
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ class StackedRegressor(nn.Module):
 
     def features(self, x: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch channel h w"]:
         """Return what the last layer sees, at every fourth pixel."""
-        with torch.no_grad():
+        # a training needs no slope through the finder; whoever looks inside asks for that to the image
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
             found = moments(self.finder(x))
         middle = functional.relu(self.enter(found))
         inner = functional.relu(self.down(middle))

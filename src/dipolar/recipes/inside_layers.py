@@ -12,9 +12,10 @@ from dipolar.learn.inside import feature_maps, preferred_inputs, saliency
 from dipolar.learn.networks import MULTIPLE, Finder, Regressor, plain
 from dipolar.learn.predictor import Model
 from dipolar.learn.scale import Seen
+from dipolar.learn.stacked import StackedRegressor
 from dipolar.report.inside_sheet import ACROSS, liveliest
 
-Network = Finder | Regressor
+Network = Finder | Regressor | StackedRegressor
 AROUND_PX = 24
 """What is shown beyond the window of a network, in network px: about half a cell on each side."""
 LARGEST_PX = 64
@@ -26,7 +27,7 @@ BLUR_PX = 1.0
 def plain_network(model: Model) -> Network:
     """Return the network, of an ensemble the first, with ordinary convolutions."""
     network = plain(model.networks[0])
-    assert isinstance(network, Finder | Regressor)
+    assert isinstance(network, Network)
     return network
 
 
