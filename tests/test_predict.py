@@ -93,6 +93,16 @@ def test_cells_have_the_values_of_the_dense_field(plain):
     np.testing.assert_allclose(said.columns.sum(axis=0), 1.0, atol=1e-5)
 
 
+def test_a_reference_is_taken_off_the_map_as_off_the_cells(film, plain):
+    found = predicted(film.image, reference="150:256,0:256")
+    offset, sigma = (np.array(part) for part in (found.reference.offset_px, found.reference.offset_sigma_px))
+    one, two = plain.findings.prediction, found.findings.prediction
+    assert np.abs(offset).max() > 1e-3
+    np.testing.assert_allclose(two.displacement_px, one.displacement_px - offset, atol=1e-6)
+    np.testing.assert_allclose(two.sigma_px, np.hypot(one.sigma_px, sigma), rtol=1e-5)
+    np.testing.assert_allclose(found.cells.displacement_px, plain.cells.displacement_px - offset)
+
+
 def test_a_quarter_turn_of_the_image_turns_what_is_predicted(film, plain):
     turned = predicted(replace(film.image, data=np.ascontiguousarray(np.rot90(film.image.data))))
     one, two = plain.findings.prediction, turned.findings.prediction

@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32
 from dipolar.core.comparison import Comparison
 from dipolar.core.flags import Flag, has
 from dipolar.core.learning import NETWORK_CELL_PX, Prediction
-from dipolar.core.nouns import Cells, Field
+from dipolar.core.nouns import Cells, Field, Reference
 from dipolar.learn.networks import Finder, Regressor
 from dipolar.learn.predictor import Model, Said, at_points, nearest_to
 from dipolar.learn.scale import Seen
@@ -28,8 +28,9 @@ def prediction_of(
     probability: Float32[np.ndarray, "class h w"],
     cells: Cells,
     comparison: Comparison | None,
+    reference: Reference | None = None,
 ) -> Prediction:
-    """Return what the networks say, in px of the image.
+    """Return what the networks say, in px of the image, less the offset of a reference, as that of the cells.
 
     Parameters
     ----------
@@ -45,17 +46,23 @@ def prediction_of(
         The cells, calibrated, with the flags that the network gave them.
     comparison
         Cells fitted beside these, where they were.
+    reference
+        The region whose mean displacement is zero, where there is one; its uncertainty joins sigma.
     """
     seen, scale = view.seen, np.float32(view.seen.scale)
     points = seen.to_network(cells.positions_px)
+    displacement, sigma = said.values[..., :2] / scale, said.sigma / scale
+    if reference is not None:
+        displacement = displacement - np.array(reference.offset_px, dtype=np.float32)
+        sigma = np.hypot(sigma, np.array(reference.offset_sigma_px, dtype=np.float32))
     score = said.unfamiliar if model.familiarity is not None else np.full_like(said.unfamiliar, np.nan)
     return Prediction(
         model=model.name,
         sha256=model.card.sha256,
         scale=seen.scale,
         grid_px=field_of(seen, Regressor.stride),
-        displacement_px=_within(said.values[..., :2] / scale, seen),
-        sigma_px=_within(said.sigma / scale, seen),
+        displacement_px=_within(displacement, seen),
+        sigma_px=_within(sigma, seen),
         unfamiliar=_within(score, seen),
         columns=probability,
         columns_grid_px=field_of(seen, Finder.stride),

@@ -103,7 +103,9 @@ def predict_image(
         with clock("measuring by fitting", announce=False):
             fitted = _fitted(plan, opened, measurement, progress)
         comparison = compare(fitted.cells, measurement.cells)
-    prediction = prediction_of(networks.regressor, view, said, probability, measurement.cells, comparison)
+    prediction = prediction_of(
+        networks.regressor, view, said, probability, measurement.cells, comparison, measurement.reference
+    )
     return _with(measurement, settings, networks, view, prediction, fitted, comparison)
 
 
