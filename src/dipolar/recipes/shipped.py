@@ -8,9 +8,9 @@ hold all that it takes to repeat.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ OTHER_SIZES, SIZES = 0.25, (8.0, 60.0)
 """Share of films at a magnification that must be resampled, and the edges of their cells in px."""
 ORDERLY = 0.6
 """Share of films whose cells are displaced smoothly, without scatter from cell to cell."""
+SCATTER = (0.0, 0.02)
+"""The scatter of the others, in cells."""
 FINDER = {"fine": 4, "coarse": 10, "dilations": (1, 2, 4)}
 REGRESSOR = {"finder": FINDER, "middle": 12, "coarse": 16, "dilations": (1, 2, 1), "cell_parameters": True}
 SEES_PX = 160
@@ -56,7 +58,7 @@ def films(count: int, *, seed: int) -> Iterator[tuple[TrainingFilm, Seen]]:
     """
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        ranges = FilmRanges(scatter=(0.0, 0.0) if happens(rng, ORDERLY) else (0.0, 0.02))
+        ranges = FilmRanges(scatter=(0.0, 0.0) if happens(rng, ORDERLY) else SCATTER)
         edge = SEEN_PX
         if happens(rng, OTHER_SIZES):
             cell_px = log_uniform(rng, SIZES)
@@ -82,7 +84,7 @@ def train_finder(out: Path, *, count: int, steps: int, progress: Progress = sile
         targets=(),
         window_px=80,
         windows="sliding",
-        training={"films": count, "seed": FINDER_SEED, **_settings(choices), "cpu_seconds": round(trained.cpu_seconds)},
+        training=_training(count, FINDER_SEED, choices, cpu_seconds=trained.cpu_seconds),
         versions=versions(),
         created=now(),
     )
@@ -141,14 +143,25 @@ def train_regressor(
         targets=TARGETS,
         window_px=SEES_PX,
         windows="centered",
-        training={"films": count, "seed": REGRESSOR_SEED, **_settings(choices), "cpu_seconds": round(spent)},
+        training={
+            **_training(count, REGRESSOR_SEED, choices, cpu_seconds=spent),
+            "finder_sha256": finder.card.sha256,
+        },
         versions=versions(),
         created=now(),
     )
     model = Model(name="regressor", card=card, networks=tuple(networks))
     known = together([_answers(model, film, seen) for film, seen in data[: max(count // 4, 6)]])
     model = taught(model, known, _exam(model, count, EXAM_SEED + 1))
-    return replace(model, card=replace(model.card, metrics=marks(_exam(model, count, EXAM_SEED + 2))))
+    return replace(model, card=replace(model.card, metrics=metrics_of(model, _exam(model, count, EXAM_SEED + 2))))
+
+
+def metrics_of(model: Model, answers: Answers) -> dict[str, float]:
+    """Return the figures of an exam for the card: in network px only, as films come at all magnifications."""
+    quantiles = None if model.calibration is None else dict(model.calibration.quantiles)
+    found = marks(answers, quantiles=quantiles)
+    del found["rms_px"]
+    return {"cells_tested": found.pop("cells"), **found}
 
 
 def _exam(model: Model, count: int, seed: int) -> Answers:
@@ -169,8 +182,31 @@ def _cells_lesson(film: TrainingFilm, seen: Seen) -> Lesson:
     return regressor_lesson(seen, film.cells, windows="centered")
 
 
-def _settings(choices: Training) -> dict[str, float | int]:
-    return {"steps": choices.steps, "learning_rate": choices.learning_rate, "batch": 8, "crop_px": 128}
+def _training(count: int, seed: int, choices: Training, *, cpu_seconds: float) -> dict[str, Any]:
+    """Return all that it takes to repeat a training; members after the first have the seeds that follow."""
+    return {
+        "films": count,
+        "seed": seed,
+        "steps": choices.steps,
+        "learning_rate": choices.learning_rate,
+        "validate_every": choices.validate_every,
+        "batch": 8,
+        "crop_px": 128,
+        "cpu_seconds": round(cpu_seconds),
+        **films_in_words(),
+    }
+
+
+def films_in_words() -> dict[str, Any]:
+    """Return what films are drawn from, and the seeds of those held out, as plain values."""
+    return {
+        "seen_px": SEEN_PX,
+        "resampled_share": OTHER_SIZES,
+        "resampled_cell_px": list(SIZES),
+        "orderly_share": ORDERLY,
+        "ranges": asdict(FilmRanges(scatter=SCATTER)),
+        "exam_seeds": {"validation": EXAM_SEED, "calibration": EXAM_SEED + 1, "test": EXAM_SEED + 2},
+    }
 
 
 def told(step: str, items: Iterator[Item], count: int, progress: Progress) -> Iterator[Item]:

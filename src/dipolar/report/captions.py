@@ -52,10 +52,11 @@ def caption(measurement: Measurement, name: str) -> str:
             "displacement."
         ),
         "prediction": (
-            "Displacement, one standard error per component and unfamiliarity at every point of the network's grid; the "
-            "offset of a reference region, where there is one, is taken off as from the cells. Within the black lines the image is unlike all that the network was trained on "
-            "(score above 1, which 2 % of the cells held out of its training exceed): cells there are flagged. What a "
-            "point shows is told from the window around it, so that details smaller than a cell are no measurement."
+            "Displacement, one standard error per component and unfamiliarity at every point of the network's grid; "
+            "the offset of a reference region, where there is one, is taken off as from the cells. Within the black "
+            "lines the image is unlike all that the network was trained on (score above 1, which 2 % of the cells held "
+            "out of its training exceed): cells there are flagged. What a point shows is told from the window around "
+            "it, so that details smaller than a cell are no measurement."
         ),
         "comparison": (
             "The displacement measured by fitting, the one predicted and their difference, in the cells of the fit. "
