@@ -79,6 +79,13 @@ def test_sigma_is_what_the_calibration_makes_of_it_floor_included():
     np.testing.assert_allclose(found.sigma, 2.0 * np.hypot(np.exp(-1.5), 0.3) / 0.5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("told", "meant"), [(-60.0, -5.0), (90.0, 2.0), (-1.0, -1.0)])
+def test_sigma_stays_within_what_the_loss_knows(told, meant):
+    places, species = perovskite((96, 96))
+    said = perfect(seen_of((96, 96)), places, species, log_sigma=told)
+    np.testing.assert_allclose(peaks(said, stride=STRIDE, cell_px=24.0).sigma, np.exp(meant), rtol=1e-6)
+
+
 def test_quarter_turns_turn_the_columns():
     places, species = perovskite((96, 96))
     said = perfect(seen_of((96, 96)), places, species)

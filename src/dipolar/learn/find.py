@@ -14,6 +14,8 @@ LIKELY = 0.35
 """Probability that a peak must reach to be a column."""
 APART = 0.3
 """Columns stand apart by more than this share of the cell's edge (A and B by 0.7 of it)."""
+LOG_SIGMA = (-5.0, 2.0)
+"""Limits of the logarithm of sigma, the same as in the loss: beyond them nothing was ever learned."""
 AROUND = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
 """A pixel of the grid and its eight neighbours."""
 
@@ -70,7 +72,7 @@ def peaks(said: Float32[np.ndarray, "6 h w"], *, stride: int, cell_px: float) ->
     sums = np.stack([np.where(inside, one[rows, cols], 0.0).sum(axis=1) for one in field[:2]])
     found = Found(
         positions=np.stack([where_y, where_x], axis=1),
-        sigma=np.exp(np.sum(weight * said[5][rows, cols], axis=1)),
+        sigma=np.exp(np.sum(weight * np.clip(said[5], *LOG_SIGMA)[rows, cols], axis=1)),
         species=np.argmax(sums, axis=0).astype(np.int8),
         probability=chance[y, x].astype(np.float64),
         share_of_a=sums[0] / sums.sum(axis=0),
