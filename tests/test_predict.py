@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import dipolar
 import films
@@ -31,6 +32,7 @@ from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.results import headline, write_result
 from dipolar.recipes.settings import MeasureSettings
 from dipolar.report import citations, notices, repeat_lines, table_rows
+from dipolar.report.dense import dense_figure
 from dipolar.simulate import Domains, FilmSettings, Simulated
 
 SETTINGS = FilmSettings(
@@ -158,10 +160,20 @@ def test_a_dark_image_gives_what_its_negative_gives(film, plain):
 def test_what_was_not_measured_is_flagged(film):
     data = film.image.data.copy()
     data[:, 150:], data[150:] = np.nan, np.nan
-    found = predicted(replace(film.image, data=data))
+    found = predicted(replace(film.image, data=data), model=knowing(film))
     flagged = has(found.cells.flags, Flag.NEAR_INVALID)
     assert flagged.any() and found.cells.positions_px[flagged].min() > 128
-    assert np.isfinite(found.findings.prediction.displacement_px).all()
+    said = found.findings.prediction
+    at = np.arange(64) * 4 + 2
+    told = np.isfinite(said.displacement_px).all(axis=-1)
+    assert not told[np.isnan(data)[np.ix_(at, at)]].any()
+    row, col = np.nonzero(told)  # windows of 40 px: no more than a quarter of theirs is missing
+    assert told[:34, :34].all() and row.max() <= 36 and col.max() <= 36
+    assert not told[36, 36]  # half a pixel from the corner of what was measured, most of the window is missing
+    np.testing.assert_array_equal(np.isfinite(said.sigma_px).all(axis=-1), told)
+    np.testing.assert_array_equal(np.isfinite(said.unfamiliar), told)
+    assert np.isfinite(found.cells.displacement_px).all()
+    assert isinstance(dense_figure(found.image, said), Figure)
 
 
 # --- what is unfamiliar

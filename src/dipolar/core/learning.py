@@ -86,7 +86,8 @@ class Prediction:
     grid_px: tuple[float, float, float]
     """y and x of the first grid point in the image, and the spacing, in image px."""
     displacement_px: Float32[np.ndarray, "y x 2"]
-    """(dy, dx) at every grid point, in image px, less the offset of the reference where there is one."""
+    """(dy, dx) at every grid point, in image px, less the offset of the reference where there is one; nan, as all maps,
+    where too little was measured."""
     sigma_px: Float32[np.ndarray, "y x 2"]
     """One standard error of each, recalibrated."""
     unfamiliar: Float32[np.ndarray, "y x"]

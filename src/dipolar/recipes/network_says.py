@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from dipolar.core.comparison import Comparison
 from dipolar.core.flags import Flag, has
@@ -15,7 +15,7 @@ from dipolar.learn.networks import Finder, Regressor
 from dipolar.learn.predictor import Model, Said, at_points, nearest_to
 from dipolar.learn.scale import Seen
 from dipolar.learn.targets import GAMMA_UNIT_DEG
-from dipolar.recipes.networks import Networks, View
+from dipolar.recipes.networks import Networks, View, blind
 
 MANY = 0.2
 """Share of unfamiliar cells from which on the whole image is to be doubted."""
@@ -31,6 +31,8 @@ def prediction_of(
     reference: Reference | None = None,
 ) -> Prediction:
     """Return what the networks say, in px of the image, less the offset of a reference, as that of the cells.
+
+    Maps are nan where too little of the image was measured.
 
     Parameters
     ----------
@@ -56,14 +58,15 @@ def prediction_of(
         displacement = displacement - np.array(reference.offset_px, dtype=np.float32)
         sigma = np.hypot(sigma, np.array(reference.offset_sigma_px, dtype=np.float32))
     score = said.unfamiliar if model.familiarity is not None else np.full_like(said.unfamiliar, np.nan)
+    nothing = blind(view, window_px=model.card.window_px)
     return Prediction(
         model=model.name,
         sha256=model.card.sha256,
         scale=seen.scale,
         grid_px=field_of(seen, Regressor.stride),
-        displacement_px=_within(displacement, seen),
-        sigma_px=_within(sigma, seen),
-        unfamiliar=_within(score, seen),
+        displacement_px=_within(displacement, seen, nothing),
+        sigma_px=_within(sigma, seen, nothing),
+        unfamiliar=_within(score, seen, nothing),
         columns=probability,
         columns_grid_px=field_of(seen, Finder.stride),
         cell_unfamiliar=nearest_to(score, points),
@@ -73,9 +76,13 @@ def prediction_of(
     )
 
 
-def _within(maps: Float32[np.ndarray, "h w *channel"], seen: Seen) -> Float32[np.ndarray, "y x *channel"]:
-    """Return maps without the grid points beyond the image, where it was continued as in a mirror."""
-    return maps[: -(-seen.shape[0] // Regressor.stride), : -(-seen.shape[1] // Regressor.stride)]
+def _within(
+    maps: Float32[np.ndarray, "h w *channel"], seen: Seen, nothing: Bool[np.ndarray, "y x"]
+) -> Float32[np.ndarray, "y x *channel"]:
+    """Return maps without the grid points beyond the image, where it was continued as in a mirror, nan where blind."""
+    inside = maps[: -(-seen.shape[0] // Regressor.stride), : -(-seen.shape[1] // Regressor.stride)].copy()
+    inside[nothing] = np.nan
+    return inside
 
 
 def _agreement(comparison: Comparison) -> dict[str, float]:

@@ -12,6 +12,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import ImageError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Cells, Columns, Image
+from dipolar.learn.networks import Regressor
 from dipolar.learn.predictor import Model, Said, at_points, find_columns, nearest_to, predict
 from dipolar.learn.scale import Seen, see
 from dipolar.locate import Contrast, columns_of, find_steps, locate_with_sites
@@ -20,7 +21,7 @@ from dipolar.locate.peaks import column_scales
 from dipolar.measure import build_cells
 
 INVALID = 0.25
-"""Share of a network's window that was not measured, from which on a cell is flagged."""
+"""Share of a network's window that was not measured, beyond which a cell is flagged and a map tells nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -155,8 +156,7 @@ def tell(regressor: Model, view: View, cells: Cells, *, progress: Progress = sil
     variance = (at_points(said.sigma, points) / scale) ** 2
     flags = cells.flags.copy()
     flags[nearest_to(said.unfamiliar, points) > 1.0] |= np.uint32(Flag.UNFAMILIAR)
-    unmeasured = np.isnan(view.image.data).astype(np.float32)
-    share = uniform_filter(unmeasured, size=max(round(regressor.card.window_px / scale), 1))
+    share = unmeasured_share(view, window_px=regressor.card.window_px)
     flags[at_points(share, cells.positions_px, stride=1) > INVALID] |= np.uint32(Flag.NEAR_INVALID)
     told = replace(
         cells,
@@ -165,3 +165,39 @@ def tell(regressor: Model, view: View, cells: Cells, *, progress: Progress = sil
         flags=flags,
     )
     return told, said
+
+
+def unmeasured_share(view: View, *, window_px: int) -> Float32[np.ndarray, "y x"]:
+    """Return, at every pixel of the image, which share of the window around it was not measured.
+
+    Parameters
+    ----------
+    view
+        The image.
+    window_px
+        Edge of the window, in network px.
+    """
+    unmeasured = (~np.isfinite(view.image.data)).astype(np.float32)
+    return uniform_filter(unmeasured, size=max(round(window_px / view.seen.scale), 1))
+
+
+def blind(view: View, *, window_px: int) -> Bool[np.ndarray, "h w"]:
+    """Return the points of the regressor's grid within the image where too little was measured to tell anything.
+
+    That is, where the pixel itself was not, or more than a quarter of the window around it.
+
+    Parameters
+    ----------
+    view
+        The image.
+    window_px
+        Edge of the window, in network px.
+    """
+    stride, data = Regressor.stride, view.image.data
+    on_grid = [np.arange(-(-size // stride)) * stride + (stride - 1) / 2.0 for size in view.seen.shape]
+    y, x = (
+        np.clip(np.rint((points + 0.5) / view.seen.scale - 0.5).astype(int), 0, size - 1)
+        for points, size in zip(on_grid, data.shape, strict=True)
+    )
+    at = np.ix_(y, x)
+    return ~np.isfinite(data[at]) | (unmeasured_share(view, window_px=window_px)[at] > INVALID)
