@@ -12,11 +12,12 @@ from dipolar.core.nouns import same
 from dipolar.learn.calibration import (
     Calibration,
     calibrate,
-    calibrate_against_measured,
+    calibrate_with_floor,
     combine_members,
     coverage,
     reliability,
 )
+from dipolar.learn.exam import honest_calibration
 from dipolar.learn.familiarity import Familiarity, auroc, flag_rates, learn_familiarity, shrunk_covariance
 
 LEVELS = (0.5, 0.68, 0.9)
@@ -265,18 +266,25 @@ def test_flag_rates_are_shares_of_bad_and_of_good_cells():
 
 def test_a_network_that_blames_all_on_the_measurement_gets_a_floor() -> None:
     rng = np.random.default_rng(5)
-    measured, own = np.full(4000, 1.0), np.full(4000, 0.01)
-    error = rng.normal(0.0, 1.0, 4000) + rng.normal(0.0, 0.8, 4000)
-    found = calibrate_against_measured(error, own, measured)
+    own = np.full(4000, 0.01)
+    error = rng.normal(0.0, 0.8, 4000)
+    found = calibrate_with_floor(error, own)
     assert float(np.mean(found.honest(own))) == pytest.approx(0.8, rel=0.1)
-    inside = np.abs(error) <= np.sqrt(found.honest(own) ** 2 + measured**2)
-    assert float(np.mean(inside)) == pytest.approx(0.6827, abs=0.005)
+    assert float(np.mean(np.abs(error) <= found.honest(own))) == pytest.approx(0.6827, abs=0.005)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.5])
+def test_the_floor_is_found_beside_the_factor(floor) -> None:
+    rng = np.random.default_rng(8)
+    own = np.exp(rng.normal(-1.0, 1.0, 20_000))
+    found = calibrate_with_floor(rng.normal(0.0, 2.0 * np.hypot(own, floor)), own)
+    assert found.floor == pytest.approx(floor, abs=0.05) and found.scale == pytest.approx(2.0, rel=0.05)
 
 
 def test_against_the_truth_an_honest_sigma_stays_as_it_is() -> None:
     rng = np.random.default_rng(6)
     own = rng.uniform(0.5, 2.0, 6000)
-    found = calibrate_against_measured(rng.normal(0.0, own), own, np.zeros(6000))
+    found = calibrate_with_floor(rng.normal(0.0, own), own)
     np.testing.assert_allclose(found.honest(own), own, rtol=0.08)
     assert Calibration.from_card(found.to_card()) == found
 
@@ -284,6 +292,17 @@ def test_against_the_truth_an_honest_sigma_stays_as_it_is() -> None:
 def test_a_floor_does_not_run_away_where_sigma_says_nothing() -> None:
     rng = np.random.default_rng(7)
     own = np.full(3000, 1e-3) * rng.uniform(0.999, 1.001, 3000)
-    error = rng.normal(0.0, 0.5, 3000)
-    found = calibrate_against_measured(error, own, np.zeros(3000))
+    found = calibrate_with_floor(rng.normal(0.0, 0.5, 3000), own)
     np.testing.assert_allclose(found.honest(own), 0.5, rtol=0.05)
+
+
+def test_too_few_are_values_not_what_may_be_true_of_each() -> None:
+    rng = np.random.default_rng(9)
+    error, ones = rng.normal(size=9), np.ones(9)
+    with pytest.raises(DataError, match=r"(?s)needs 10 values.*got:  9 with"):
+        honest_calibration(error, ones, ones)  # of nine possibilities each
+    more = rng.normal(size=40)
+    more[::4] = np.nan
+    assert honest_calibration(more, np.ones(40), np.ones(40)).count == 30
+    with pytest.raises(DataError, match="needs 10 values"):
+        calibrate_with_floor(np.zeros(0), np.zeros(0))

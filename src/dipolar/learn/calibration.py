@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 from scipy.special import erf, erfinv
 from scipy.stats import t as student
 
@@ -100,13 +100,7 @@ def calibrate(
         Fewer values than the greatest level needs.
     """
     z = _standardised(error, sigma)
-    needed = max(FEWEST, *(math.ceil(level / (1 - level) - 1e-9) for level in levels))
-    if len(z) < needed:
-        raise DataError(
-            f"A calibration to {_percent(max(levels))} % needs {needed} values from regions held out.",
-            got=f"{len(z)} with an error and a sigma",
-            do="hold out more: larger blocks, or more images",
-        )
+    check_count(len(z), levels)
     scale = float(np.quantile(z, WITHIN_ONE_SIGMA))
     if not scale > 0:
         raise DataError(
@@ -123,6 +117,23 @@ def calibrate(
     )
 
 
+def check_count(count: int, levels: Sequence[float] = LEVELS) -> None:
+    """Refuse fewer values than the greatest level needs.
+
+    Raises
+    ------
+    DataError
+        If there are fewer.
+    """
+    needed = max(FEWEST, *(math.ceil(level / (1 - level) - 1e-9) for level in levels))
+    if count < needed:
+        raise DataError(
+            f"A calibration to {_percent(max(levels))} % needs {needed} values from regions held out.",
+            got=f"{count} with an error and a sigma",
+            do="hold out more: larger blocks, or more images",
+        )
+
+
 def _standardised(error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, " value"]:
     """Return |error| / sigma of the values that have both."""
     known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
@@ -133,54 +144,38 @@ FACTORS = (math.log(0.1), math.log(10.0))
 """Limits of the logarithm of the factor beside a floor: where the floor says all, the factor is free to run away."""
 
 
-def calibrate_against_measured(
-    error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*rows"], measured_sigma: Float[np.ndarray, "*rows"]
-) -> Calibration:
-    """Return the calibration that held-out errors against measured values ask for, which have a sigma of their own.
+def calibrate_with_floor(error: Float[np.ndarray, "*rows"], sigma: Float[np.ndarray, "*rows"]) -> Calibration:
+    """Return the calibration of ``sqrt(sigma² + f²)`` that held-out errors ask for, with the floor f that fits them.
 
-    The variance of a difference is ``s² (sigma² + f²) + measured²``. A network that was trained on noisy values may
-    think that their noise explains all that is left, and tell a sigma near zero that no factor makes honest: hence the
-    floor f. Its size beside s is that of the greatest likelihood under Student's t with five degrees of freedom, which
-    a few wild errors do not move; then s is set so that 68.27 % of the differences lie within one standard deviation.
+    A network that was trained on noisy values may think that their noise explains all that is left, and tell a sigma
+    near zero that no factor makes honest: hence the floor. Its size beside the factor is that of the greatest
+    likelihood under Student's t with five degrees of freedom, which a few wild errors do not move.
 
     Parameters
     ----------
     error
-        Predicted minus measured, from regions held out.
+        Predicted minus true, from regions held out.
     sigma
         The network's own sigma.
-    measured_sigma
-        One standard error of what was measured; 0 where it is the truth.
 
     Raises
     ------
     DataError
         As `calibrate`.
     """
-    known = np.isfinite(error) & np.isfinite(sigma) & np.isfinite(measured_sigma) & (sigma > 0)
-    e, own, other = (part[known].astype(np.float64) for part in (error, sigma, measured_sigma))
-    calibrate(e, np.sqrt(own**2 + other**2))  # refuses what is too little
-    floor = _floor(e, own, other)
-    wide = np.sqrt(own**2 + floor**2)
-
-    def short(log_scale: float) -> float:
-        inside = np.abs(e) <= np.sqrt((np.exp(log_scale) * wide) ** 2 + other**2)
-        return float(np.mean(inside)) - WITHIN_ONE_SIGMA
-
-    low, high = np.log(1e-4), np.log(1e4)
-    scale = float(np.exp(brentq(short, low, high, xtol=1e-4))) if short(low) < 0 < short(high) else float(np.exp(low))
-    total = np.sqrt((scale * wide) ** 2 + other**2)
-    found = calibrate(e, total)
-    quantiles = {level: width * found.scale for level, width in found.quantiles.items()}
-    return Calibration(scale=scale, quantiles=quantiles, count=found.count, floor=floor)
+    known = np.isfinite(error) & np.isfinite(sigma) & (sigma > 0)
+    check_count(int(np.count_nonzero(known)))
+    e, own = (part[known].astype(np.float64) for part in (error, sigma))
+    floor = _floor(e, own)
+    return replace(calibrate(e, np.hypot(own, floor)), floor=floor)
 
 
-def _floor(error: np.ndarray, own: np.ndarray, other: np.ndarray) -> float:
+def _floor(error: np.ndarray, own: np.ndarray) -> float:
     """Return the likeliest floor under the network's sigma, its factor free."""
     size = float(np.median(np.abs(error)))
 
     def unlikely(logs: np.ndarray) -> float:
-        spread = np.sqrt(np.exp(2.0 * np.clip(logs[0], *FACTORS)) * own**2 + np.exp(2.0 * logs[1]) + other**2)
+        spread = np.sqrt(np.exp(2.0 * np.clip(logs[0], *FACTORS)) * own**2 + np.exp(2.0 * logs[1]))
         return -float(np.sum(student.logpdf(error / spread, 5.0) - np.log(spread)))
 
     starts = [np.array([0.0, np.log(max(size, 1e-9) * share)]) for share in (0.01, 1.0)]

@@ -12,7 +12,7 @@ from scipy.special import ndtri
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
 from dipolar.core.nouns import Cells
-from dipolar.learn.calibration import LEVELS, Calibration, calibrate_against_measured, coverage
+from dipolar.learn.calibration import LEVELS, Calibration, calibrate_with_floor, check_count, coverage
 from dipolar.learn.familiarity import FEWEST, learn_familiarity
 from dipolar.learn.predictor import FEATURE_STRIDE, Model, at_points, nearest_to, predict
 from dipolar.learn.scale import Seen
@@ -94,9 +94,11 @@ def honest_calibration(
     DataError
         If there are too few.
     """
+    count = int(np.count_nonzero(np.isfinite(error + measured_sigma) & np.isfinite(sigma) & (sigma > 0)))
+    check_count(count)  # values: the possibilities of each are no further ones
     possible = possible_errors(error, measured_sigma)
     told = np.broadcast_to(sigma[..., None], possible.shape)
-    return replace(calibrate_against_measured(possible, told, np.zeros(possible.shape)), count=error.size)
+    return replace(calibrate_with_floor(possible, told), count=count)
 
 
 def examine(
