@@ -39,7 +39,7 @@ def tetragonality_figure(measurement: Measurement, found: Tetragonality, profile
     left = map_width + 32
     axes = style.axes_mm(drawn, left, 12, style.TWO_COLUMNS_MM - left - 4, 44)
     scale, symbol = (unit.scale / 1000.0, "nm") if unit.name == "pm" else (1.0, "px")
-    full = profile.cells >= 0.25 * np.max(profile.cells)
+    full = profile.cells >= 0.25 * np.max(profile.cells, initial=0)
     at, mean, sigma = (values[full] for values in (scale * profile.position_px, profile.mean, profile.sigma))
     axes.fill_between(at, mean - sigma, mean + sigma, color=style.COLOUR_B, alpha=0.3, lw=0)
     axes.plot(at, mean, color=style.COLOUR_B, marker=".", ms=2.5, lw=0.8)
@@ -59,7 +59,7 @@ def tetragonality_rows(found: Tetragonality, profile: Profile) -> list[Row]:
     if found.norm_sigma > 0:
         value = with_sigma(found.norm, found.norm_sigma)
         rows.append(Row("Tetragonality", "c/a of the reference", value, "every ratio is divided by it"))
-    full = profile.cells >= 0.25 * np.max(profile.cells)
+    full = profile.cells >= 0.25 * np.max(profile.cells, initial=0)
     if full.any():
         low, high = (int(pick(np.where(full, profile.mean, np.nan))) for pick in (np.nanargmin, np.nanargmax))
         for name, k in (("smallest layer", low), ("largest layer", high)):
