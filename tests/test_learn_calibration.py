@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from dipolar.core.errors import DataError, SettingsError
+from dipolar.core.errors import DataError, FormatError, SettingsError
 from dipolar.core.nouns import same
 from dipolar.learn.calibration import (
     Calibration,
@@ -82,6 +82,22 @@ def test_the_card_gives_the_calibration_back():
     assert Calibration.from_card(card) == made
     with pytest.raises(DataError, match=r"(?s)factor on its sigma.*got:  an empty calibration.*train the model again"):
         Calibration.from_card({})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scale": "large"}, "scale = 'large'"),
+        ({"scale": 0.0}, "scale = 0.0"),
+        ({"floor": None, "count": [3]}, r"count = \[3\], floor = None"),
+        ({"quantile_90": float("nan")}, "90 = nan"),
+        ({"quantile_most": 1.0}, "quantile_most"),
+    ],
+)
+def test_a_card_that_holds_something_else_is_refused(changes, words):
+    with pytest.raises(FormatError, match=rf"(?s)finite numbers, with a factor above zero.*{words}"):
+        Calibration.from_card({**calibrate(*drawn(6)).to_card(), **changes})
+    assert Calibration.from_card({**calibrate(*drawn(6)).to_card(), "made_by": "another"}) == calibrate(*drawn(6))
 
 
 def test_unknown_values_do_not_count():

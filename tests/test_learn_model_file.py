@@ -191,6 +191,10 @@ def test_a_model_half_replaced_is_refused(stored, tmp_path):
         ({"members": "two", "targets": 3}, "wrong in members, targets"),
         ({"members": 1}, "1 members, numbered from 0"),
         ({"members": 3}, "no tensors of 2"),
+        ({"members": 10**9}, r"1000000000 members(.|\n)*tensors in"),
+        ({"members": 0}, "0 members"),
+        ({"calibration": [1.0], "metrics": "good"}, "wrong in calibration, metrics"),
+        ({"cell_px": 30.0}, r"24 px per unit cell(.|\n)*one made for 30"),
     ],
 )
 def test_a_card_that_cannot_be_right(stored, changes, words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from scipy.special import erf, erfinv
 from scipy.stats import t as student
 
 from dipolar.core.comparison import Reliability
-from dipolar.core.errors import DataError, SettingsError
+from dipolar.core.errors import DataError, FormatError, SettingsError
 
 WITHIN_ONE_SIGMA = float(erf(math.sqrt(0.5)))
 """Share of a Gaussian within one sigma, 68.27 %."""
@@ -46,13 +47,15 @@ class Calibration:
         return {"scale": self.scale, "floor": self.floor, **named, "count": float(self.count)}
 
     @staticmethod
-    def from_card(card: Mapping[str, float]) -> Calibration:
+    def from_card(card: Mapping[str, Any]) -> Calibration:
         """Return the calibration that `to_card` wrote.
 
         Raises
         ------
         DataError
             The card has no calibration on it.
+        FormatError
+            What it says is none: the scale must be above zero, and all numbers finite.
         """
         if "scale" not in card or "count" not in card:
             raise DataError(
@@ -61,13 +64,24 @@ class Calibration:
                 do="train the model again: regions held out give it its calibration",
             )
         start = "quantile_"
-        levels = {
-            round(float(name.removeprefix(start)) / 100, 9): float(value)
-            for name, value in card.items()
-            if name.startswith(start)
-        }
+        widths = {name.removeprefix(start): value for name, value in card.items() if name.startswith(start)}
+        told = {"scale": card["scale"], "count": card["count"], "floor": card.get("floor", 0.0), **widths}
+        wrong = [f"{name} = {value!r}" for name, value in told.items() if not _is_width(value)]
+        wrong += [f"{start}{name}" for name in widths if not name.replace(".", "", 1).isdecimal()]
+        if wrong or not card["scale"] > 0:
+            raise FormatError(
+                "the calibration of a model is finite numbers, with a factor above zero.",
+                got=", ".join(wrong) or f"scale = {card['scale']!r}",
+                do="copy the model again, or train it again",
+            )
+        levels = {round(float(name) / 100, 9): float(value) for name, value in widths.items()}
         floor = float(card.get("floor", 0.0))
         return Calibration(scale=float(card["scale"]), quantiles=levels, count=int(card["count"]), floor=floor)
+
+
+def _is_width(value: object) -> bool:
+    """Return whether something is a finite number, and not below zero."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
 def _percent(level: float) -> str:

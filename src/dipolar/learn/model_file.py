@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dipolar.core.atomic import atomic_file
 from dipolar.core.errors import ChecksumError, FormatError, SettingsError, TrainingError
-from dipolar.core.learning import Card, Windows
+from dipolar.core.learning import NETWORK_CELL_PX, Card, Windows
 from dipolar.learn.checkpoint import weights
 from dipolar.learn.json_text import to_json
 
@@ -32,6 +32,7 @@ SHOWN = 5
 
 _SUM_OF_CARD = "sha256_of_card"
 _TYPES = {"members": int, "window_px": int, "targets": list, "architecture": dict, "sha256": str}
+_TYPES |= dict.fromkeys(("calibration", "unfamiliar", "training", "metrics", "versions"), dict)
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".joblib")
 
 
@@ -203,7 +204,7 @@ def _card_of(content: Mapping[str, Any], path: Path) -> Card:
     ]
     if missing:
         raise FormatError("a card tells all that its model needs", got=f"{path} lacks {', '.join(missing)}")
-    wrong = [name for name, kind in _TYPES.items() if not isinstance(known[name], kind)]
+    wrong = [name for name, kind in _TYPES.items() if name in known and not isinstance(known[name], kind)]
     if wrong:
         raise FormatError("what a card tells is of the right type", got=f"{path} is wrong in {', '.join(wrong)}")
     for name, allowed in (("kind", KINDS), ("windows", get_args(Windows))):
@@ -213,6 +214,12 @@ def _card_of(content: Mapping[str, Any], path: Path) -> Card:
                 got=f"{known[name]!r} in {path}",
                 do="pip install --upgrade dipolar",
             )
+    if known.get("cell_px", NETWORK_CELL_PX) != NETWORK_CELL_PX:
+        raise FormatError(
+            f"networks see images at {NETWORK_CELL_PX:g} px per unit cell",
+            got=f"one made for {known['cell_px']!r} in {path}",
+            do="train it again with this dipolar",
+        )
     return Card(**{**known, "targets": tuple(known["targets"])})
 
 
@@ -228,6 +235,8 @@ def _read_tensors(path: Path, card: Card) -> tuple[list[dict[str, Tensor]], dict
         raise FormatError(
             "the weights of a model are finite numbers", got=f"{_some(broken)} in {path}", do="train it again"
         )
+    if not 0 < card.members <= len(tensors):
+        raise FormatError(f"the model has {card.members} members", got=f"{len(tensors)} tensors in {path}")
     members: list[dict[str, Tensor]] = [{} for _ in range(card.members)]
     extra: dict[str, Tensor] = {}
     for name, value in tensors.items():
