@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import films
-from dipolar.core.errors import CalibrationError, DataError, SettingsError
+from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.flags import Flag
 from dipolar.core.learning import NETWORK_CELL_PX, TARGETS
 from dipolar.core.nouns import Image, take
@@ -20,7 +20,6 @@ from dipolar.learn.augment import (
     draw_symmetries,
     target_rule,
     transform_images,
-    transform_sigma,
     transform_targets,
 )
 from dipolar.learn.blocks import (
@@ -35,7 +34,7 @@ from dipolar.learn.blocks import (
     sides,
 )
 from dipolar.learn.targets import cell_targets, sliding_targets
-from dipolar.learn.windows import centered_patches, grid_of_windows, middles, sliding_patches, window_px_of
+from dipolar.learn.windows import centered_patches, grid_of_windows, middles, sliding_patches
 from dipolar.locate import locate_columns
 from dipolar.measure import build_cells
 from dipolar.simulate import FilmSettings, Simulated
@@ -112,15 +111,6 @@ def test_an_image_smaller_than_a_window_has_none():
         sliding_patches(ramp((30, 300)), cells, window_px=40, stride_px=5),
     ):
         assert cut.patches.images.shape == (0, 40, 40) and cut.patches.targets.shape == (0, 6)
-
-
-def test_windows_in_pm_become_whole_pixels():
-    assert window_px_of(1380.0, 17.25) == 80
-    assert window_px_of(175.0, 17.25) == 10
-    with pytest.raises(CalibrationError, match="needs the pixel size"):
-        window_px_of(1380.0, None)
-    with pytest.raises(SettingsError, match=r"10 to 160 px(.|\n)*160\.6 px(.|\n)*172 to 2760 pm"):
-        window_px_of(2770.0, 17.25)
 
 
 def test_windows_too_small_or_too_large_and_strides_of_nothing_are_refused():
@@ -306,7 +296,6 @@ def test_a_symmetry_and_its_inverse_change_nothing(symmetry: Symmetry):
     assert torch.equal(transform_images(transform_images(images, there), back), images)
     assert torch.equal(transform_targets(transform_targets(targets, there), back), targets)
     assert torch.equal(transform_targets(targets[:, :2], there), transform_targets(targets, there)[:, :2])
-    assert torch.equal(transform_sigma(targets.abs(), there), transform_targets(targets, there).abs())
     assert symmetry.inverse.after(symmetry) == Symmetry()
     assert SYMMETRIES[symmetry.number] == symmetry
 

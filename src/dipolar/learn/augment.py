@@ -70,14 +70,7 @@ def transform_targets(
     from top to bottom: a and b change places, and the angle between them becomes 180° - gamma, as it does in a mirror.
     The area stays.
     """
-    return _each(targets, numbers, lambda values, symmetry: _target(values, symmetry, signed=True))
-
-
-def transform_sigma(
-    sigma: Float[Tensor, "window target"], numbers: Int8[np.ndarray, " window"]
-) -> Float[Tensor, "window target"]:
-    """Return the standard errors of transformed targets: they change places and no sign."""
-    return _each(sigma, numbers, lambda values, symmetry: _target(values, symmetry, signed=False))
+    return _each(targets, numbers, _target)
 
 
 def target_rule(symmetry: Symmetry) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -109,8 +102,8 @@ def _image(images: Tensor, symmetry: Symmetry) -> Tensor:
     return torch.rot90(images, symmetry.quarter_turns, (-2, -1))
 
 
-def _target(values: Tensor, symmetry: Symmetry, *, signed: bool) -> Tensor:
+def _target(values: Tensor, symmetry: Symmetry) -> Tensor:
     places, signs = target_rule(symmetry)
     count = values.shape[1]
     turned = values[:, list(places[:count])]
-    return turned * torch.tensor(signs[:count], dtype=values.dtype, device=values.device) if signed else turned
+    return turned * torch.tensor(signs[:count], dtype=values.dtype, device=values.device)

@@ -23,7 +23,6 @@ def dense(
     *,
     stride: int,
     reach: int,
-    run: Callable[[Tensor], Tensor] | None = None,
     tile: int = TILE,
     progress: Progress = silent,
     step: str = "running the network",
@@ -42,17 +41,14 @@ def dense(
         Network px per grid point.
     reach
         How far from an output's place the network looks, in network px.
-    run
-        What to run instead of the network's own call, for example its features.
     tile
         Edge of a tile in network px, at most; a multiple of 8.
     progress
         Told how far it has come.
     """
-    run = network if run is None else run
     device = next(network.parameters()).device
     (maps,) = dense_maps(
-        lambda part: (run(part),), pixels, strides=(stride,), reach=reach, device=device, tile=tile,
+        lambda part: (network(part),), pixels, strides=(stride,), reach=reach, device=device, tile=tile,
         progress=progress, step=step,
     )  # fmt: skip
     return maps

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dipolar.core.errors import CalibrationError, SettingsError
+from dipolar.core.errors import SettingsError
 from dipolar.core.learning import Patches
 from dipolar.core.nouns import Cells, Image
 from dipolar.learn.blocks import AbstractSplit, block_of, check_parts
@@ -32,31 +32,6 @@ class Cut:
     """Number of windows left out because they would leave the image."""
     invalid: int
     """Number left out because they hold pixels where nothing was measured."""
-
-
-def window_px_of(window_pm: float, pixel_size_pm: float | None) -> int:
-    """Return the edge of a window in whole pixels, from its length in pm.
-
-    Raises
-    ------
-    CalibrationError
-        If the pixel size is not known.
-    SettingsError
-        If that makes less than 10 or more than 160 px.
-    """
-    if pixel_size_pm is None:
-        raise CalibrationError(
-            "a window in pm needs the pixel size of the image.",
-            got="an image without a pixel size",
-            do="give pixel_size_pm or lattice_pm, or the window in px",
-        )
-    if not SMALLEST_PX <= window_pm / pixel_size_pm <= LARGEST_PX:
-        raise SettingsError(
-            f"windows are {SMALLEST_PX} to {LARGEST_PX} px wide.",
-            got=f"{window_pm:g} pm at {pixel_size_pm:g} pm per px, {window_pm / pixel_size_pm:.1f} px",
-            do=f"{SMALLEST_PX * pixel_size_pm:.0f} to {LARGEST_PX * pixel_size_pm:.0f} pm",
-        )
-    return round(window_pm / pixel_size_pm)
 
 
 def centered_patches(
