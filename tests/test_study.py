@@ -13,11 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from dipolar.cli.main import main
-from dipolar.core.errors import SettingsError
+from dipolar.core.errors import ChecksumError, OutputError, SettingsError
 from dipolar.learn.store import read_model
 from dipolar.learn.tasks import RegressorTask
 from dipolar.recipes.settings import build
 from dipolar.recipes.study import remembered
+from dipolar.recipes.study_cross import film_source
 from dipolar.recipes.study_noise import NoiseJob, noise_job, study_noise
 from dipolar.recipes.study_results import headline, overview, write_noise_study
 from dipolar.recipes.study_settings import CrossSettings, NoiseSettings
@@ -241,6 +242,23 @@ def test_what_was_made_before_is_not_made_again(tmp_path):
     for path in tmp_path.iterdir():
         path.write_text("half a fi", encoding="utf-8")
     assert remembered(tmp_path, {"a": 1}, make)["value"] == pytest.approx(3.1) and len(made) == 3
+
+
+def test_a_damaged_record_of_a_study_is_said_to_be_that(tmp_path):
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise" / "run.json").write_bytes(b'{"study": "noi\xff')
+    with pytest.raises(ChecksumError, match=r"run.json must be whole"):
+        write_noise_study(tmp_path / "noise")
+    (tmp_path / "noise" / "run.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(OutputError, match="only a result of dipolar is replaced"):
+        write_noise_study(tmp_path / "noise")
+
+
+def test_a_film_is_simulated_once():
+    settings = CrossSettings(size_px=256, compositions="0,0.07", window_px=10)
+    first = film_source(0.07, settings)
+    assert film_source(0.07, settings.model_copy()) is first
+    assert film_source(0.07, settings.model_copy(update={"seed": 1})) is not first
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,9 @@ def _tested(job: CrossJob, share: float) -> Mapping[str, Any]:
     }
 
 
+@lru_cache(maxsize=64)
 def film_source(composition: float, settings: CrossSettings) -> Source:
-    """Return the film of a composition, the same in all jobs of a study."""
+    """Return the film of a composition, the same in all jobs of a study; simulated once in each process."""
     film = composition_film(
         composition,
         rng=np.random.default_rng([settings.seed, round(1e4 * composition)]),

@@ -18,6 +18,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import OutputError
 from dipolar.core.nouns import Record
 from dipolar.io import result_folder, write_run_json
+from dipolar.io.result_file import read_run_json
 from dipolar.io.tables import Table, write_table
 from dipolar.learn.model_file import model_paths
 from dipolar.recipes.record import Clock, now, versions
@@ -215,10 +216,19 @@ def work_folder(out: str | Path) -> Path:
 
 
 def _checked(out: str | Path, kind: str) -> Path:
-    """Return the folder of a result, if it and that of the work in progress can be written."""
-    out = check_out(Path(out).resolve())
-    record, work = out / "run.json", work_folder(out)
-    if record.is_file() and json.loads(record.read_text(encoding="utf-8")).get("study") != kind:
+    """Return the folder of a result, if it and that of the work in progress can be written.
+
+    Raises
+    ------
+    OutputError
+        If not, or something else has that name.
+    ChecksumError
+        If a result is there whose run.json is damaged.
+    """
+    out = Path(out).resolve()
+    there = read_run_json(out) if (out / "run.json").is_file() else None  # a damaged one is said to be that
+    out, work = check_out(out), work_folder(out)
+    if there is not None and there.get("study") != kind:
         raise OutputError(
             f"only the result of another {kind} study is replaced.",
             got=f"{out} holds something else",
