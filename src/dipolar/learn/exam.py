@@ -14,7 +14,7 @@ from dipolar.core.errors import DataError
 from dipolar.core.nouns import Cells
 from dipolar.learn.calibration import LEVELS, Calibration, calibrate_with_floor, check_count, coverage
 from dipolar.learn.familiarity import FEWEST, learn_familiarity
-from dipolar.learn.predictor import FEATURE_STRIDE, Model, at_points, nearest_to, predict
+from dipolar.learn.predictor import FEATURE_STRIDE, Heard, Model, at_points, hear, judged, nearest_to
 from dipolar.learn.scale import Seen
 from dipolar.learn.targets import cell_targets, sliding_targets
 
@@ -102,7 +102,13 @@ def honest_calibration(
 
 
 def examine(
-    model: Model, seen: Seen, cells: Cells, rows: Bool[np.ndarray, " cell"], *, progress: Progress = silent
+    model: Model,
+    seen: Seen,
+    cells: Cells,
+    rows: Bool[np.ndarray, " cell"],
+    *,
+    heard: Heard | None = None,
+    progress: Progress = silent,
 ) -> Answers:
     """Return what a model says of some cells of an image, beside what is known of them.
 
@@ -119,10 +125,12 @@ def examine(
         Its cells, true or measured.
     rows
         Which of them to ask for.
+    heard
+        What the members say of the image, where they were run already; see `dipolar.learn.predictor.hear`.
     progress
         Told how far it has come.
     """
-    said = predict(model, seen, progress=progress)
+    said = judged(model, hear(model, seen, progress=progress) if heard is None else heard)
     points_px = cells.positions_px[rows]
     if model.card.windows == "sliding":  # where four cells meet; around a cell's centre three of the four are any three
         points_px = points_px + 0.5 * (cells.a_px[rows] + cells.b_px[rows])

@@ -62,6 +62,18 @@ class Said:
     """Score: above 1 where the image is unlike what the networks were trained on; 0 without a familiarity."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Heard:
+    """What each member of an ensemble says of an image, in network px, before it is combined and recalibrated."""
+
+    means: Float32[np.ndarray, "member target h w"]
+    """In the order of the card's targets, at every fourth pixel."""
+    sigmas: Float32[np.ndarray, "member 2 h w"]
+    """One standard error of dy and dx."""
+    features: Float32[np.ndarray, "half_h half_w feature"]
+    """As in `Said`."""
+
+
 def find_columns(
     model: Model, seen: Seen, *, progress: Progress = silent
 ) -> tuple[Found, Float32[np.ndarray, "3 h w"]]:
@@ -99,6 +111,11 @@ def predict(model: Model, seen: Seen, *, progress: Progress = silent) -> Said:
     progress
         Told how far it has come.
     """
+    return judged(model, hear(model, seen, progress=progress))
+
+
+def hear(model: Model, seen: Seen, *, progress: Progress = silent) -> Heard:
+    """Return what each member says at every point of the grid: what takes the time in `predict`."""
     means, sigmas, features = [], [], np.zeros((0, 0, 0), dtype=np.float32)
     reach = model.card.window_px // 2 + Regressor.stride + round(OVER_CELLS * NETWORK_CELL_PX)
     outputs = 4 + len(model.card.targets) - 2
@@ -113,26 +130,20 @@ def predict(model: Model, seen: Seen, *, progress: Progress = silent) -> Said:
         means.append(np.concatenate([found[0][:2], found[0][4:outputs]]))
         sigmas.append(np.exp(found[0][2:4]))
         features = np.moveaxis(found[1], 0, -1) if first else features
-    return judged(model, np.stack(means), np.stack(sigmas), features)
+    return Heard(means=np.stack(means), sigmas=np.stack(sigmas), features=features)
 
 
-def judged(
-    model: Model,
-    means: Float32[np.ndarray, "member target h w"],
-    sigmas: Float32[np.ndarray, "member 2 h w"],
-    features: Float32[np.ndarray, "half_h half_w feature"],
-) -> Said:
+def judged(model: Model, heard: Heard) -> Said:
     """Return what members say together: combined, recalibrated, with the score of familiarity.
 
     Parameters
     ----------
     model
         With its calibration and familiarity, if it has them.
-    means, sigmas
-        Of each member, at every fourth pixel.
-    features
-        At every eighth.
+    heard
+        From each member.
     """
+    means, sigmas, features = heard.means, heard.sigmas, heard.features
     _, sigma, spread = combine_members(means[:, :2], sigmas)
     disagreement = _blocks(np.sqrt(np.sum(spread**2, axis=0) / np.sum(np.mean(sigmas**2, axis=0), axis=0)))
     sigma = sigma if model.calibration is None else model.calibration.honest(sigma)
