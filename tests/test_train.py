@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,14 +21,16 @@ from dipolar.core.atomic import sha256_of
 from dipolar.core.errors import DataError, FormatError, MissingExtraError, OutputError, SettingsError
 from dipolar.core.learning import TARGETS, Card
 from dipolar.learn import onnx_export
+from dipolar.learn.calibration import Calibration
 from dipolar.learn.checkpoint import METRICS, NAME
 from dipolar.learn.exam import examine
 from dipolar.learn.networks import build
-from dipolar.learn.predictor import Model, predict
+from dipolar.learn.predictor import Model, hear, predict
 from dipolar.learn.scale import Seen
 from dipolar.learn.store import read_model
 from dipolar.recipes import train_result
-from dipolar.recipes.networks import look
+from dipolar.recipes.models import by_name
+from dipolar.recipes.networks import Networks, look
 from dipolar.recipes.simulate import write_image
 from dipolar.recipes.train import source_of, train_on_image, train_on_sources
 from dipolar.recipes.train_result import check_target, onnx_paths, work_folder, write_trained
@@ -166,6 +169,15 @@ def test_the_card_tells_how_it_was_made(trained):
     assert set(card.calibration) >= {"scale", "quantile_68"}
 
 
+def test_the_floor_of_sigma_is_told_in_the_unit_of_the_errors(trained):
+    made = Calibration(scale=2.0, floor=0.1, quantiles={}, count=100)
+    lines = headline_of(replace(trained, model=replace(trained.model, calibration=made)))
+    least = 2.0 * 0.1 / trained.answers.scale * 44.0
+    assert f"sigma, recalibrated by 2.00 and never below {least:.2g} pm:" in lines[-1]
+    bare = replace(made, floor=0.0)
+    assert "never below" not in headline_of(replace(trained, model=replace(trained.model, calibration=bare)))[-1]
+
+
 def test_cell_parameters_and_sliding_windows(source):
     settings = QUICK.model_copy(update={"target": "cell", "windows": "sliding"})
     result = train_on_sources([source], settings)
@@ -261,6 +273,47 @@ def test_dark_images_are_turned_upside_down_as_in_a_prediction(film, source):
     with pytest.raises(DataError, match="a signed image") as caught:
         open_source(signed, QUICK, progress=lambda *_: None)
     assert "--contrast bright" in caught.value.do
+
+
+def test_an_hdf5_file_of_another_program_is_an_image(result_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("dipolar.recipes.train_sources.load", lambda path: pytest.fail(f"{path} is no result"))
+    monkeypatch.setattr("dipolar.recipes.train_sources._measure", lambda *_: STOP)
+    for name, value in (("theirs", "another format"), ("number", 3), ("bare", None)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.attrs.update({} if value is None else {"format": value})
+        with pytest.raises(AttributeError, match="findings"):
+            open_source(tmp_path / f"{name}.h5", QUICK, progress=lambda *_: None)
+    with pytest.raises(pytest.fail.Exception, match="is no result"):
+        open_source(result_file, QUICK, progress=lambda *_: None)
+
+
+STOP = object()
+
+
+def test_images_of_one_name_are_all_on_the_card(source):
+    assert by_name([("a.tif", "1"), ("b.tif", "2"), ("a.tif", "3"), ("a.tif", "4")]) == {
+        "a.tif": "1", "b.tif": "2", "a.tif (2)": "3", "a.tif (3)": "4",
+    }  # fmt: skip
+    result = train_on_sources([source, replace(source, sha256="1" * 64)], QUICK)
+    assert dict(result.model.card.training["images"]) == {"film.tif": "0" * 64, "film.tif (2)": "1" * 64}
+
+
+def test_networks_of_one_name_both_keep_their_sum():
+    finder, regressor = (
+        Model(name="net", card=Card(kind=kind, architecture={}, members=1, targets=(), window_px=80,
+              windows="centered", sha256=digit * 64), networks=())
+        for kind, digit in (("finder", "1"), ("regressor", "2"))
+    )  # fmt: skip
+    sums = Networks(finder=finder, regressor=regressor).sums
+    assert sums == {"net.safetensors": "2" * 64, "net.safetensors (2)": "1" * 64}
+
+
+def test_the_networks_run_once_over_each_image(source, monkeypatch):
+    heard = []
+    monkeypatch.setattr("dipolar.recipes.train.hear", lambda model, seen: heard.append(seen) or hear(model, seen))
+    monkeypatch.setattr("dipolar.learn.exam.hear", None)  # examine must not run them again
+    result = train_on_sources([source, source], QUICK)
+    assert len(heard) == 2 and len(result.answers.values) > 100
 
 
 # --- what is too little is said before the training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -59,3 +60,15 @@ def _shipped(kind: Kind) -> Path:
             do=f"install dipolar again, or name a network of yours with {OPTION[kind]}",
         )
     return path
+
+
+def by_name(sums: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return checksums by file name; files of one name, from several folders, are numbered from the second on."""
+    found: dict[str, str] = {}
+    for name, digest in sums:
+        free, number = name, 1
+        while free in found:
+            number += 1
+            free = f"{name} ({number})"
+        found[free] = digest
+    return found

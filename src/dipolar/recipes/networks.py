@@ -19,6 +19,7 @@ from dipolar.locate import Contrast, columns_of, find_steps, locate_with_sites
 from dipolar.locate.contrast import Polarity, find_polarity
 from dipolar.locate.peaks import column_scales
 from dipolar.measure import build_cells
+from dipolar.recipes.models import by_name
 
 INVALID = 0.25
 """Share of a network's window that was not measured, beyond which a cell is flagged and a map tells nothing."""
@@ -86,7 +87,8 @@ class Networks:
     @property
     def sums(self) -> dict[str, str]:
         """File name → sha256, for models that came from files."""
-        return {f"{m.name}.safetensors": m.card.sha256 for m in (self.regressor, self.finder) if m.card.sha256}
+        both = (self.regressor, self.finder)
+        return by_name((f"{one.name}.safetensors", one.card.sha256) for one in both if one.card.sha256)
 
     def again(self, image: Image, *, contrast: Contrast) -> tuple[Columns, Cells]:
         """Return what they say of another image."""

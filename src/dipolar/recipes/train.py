@@ -19,10 +19,11 @@ from dipolar.core.nouns import Image
 from dipolar.learn.exam import Answers, examine, marks, taught, together
 from dipolar.learn.lessons import Lesson, finder_lesson, rectangle, regressor_lesson
 from dipolar.learn.networks import Finder, Regressor, build
-from dipolar.learn.predictor import FINDER_REACH, Model
+from dipolar.learn.predictor import FINDER_REACH, Heard, Model, hear
 from dipolar.learn.task import Trained, Training
 from dipolar.learn.tasks import AbstractCrops, FinderTask, RegressorTask
 from dipolar.learn.training import fit
+from dipolar.recipes.models import by_name
 from dipolar.recipes.record import now, versions
 from dipolar.recipes.settings import change
 from dipolar.recipes.train_finder import check_columns, judged_finder
@@ -224,7 +225,7 @@ def _card(
         windows=settings.windows,
         cell_px=NETWORK_CELL_PX,
         training={
-            "images": {source.name: source.sha256 for source in sources},
+            "images": by_name((source.name, source.sha256) for source in sources),
             "pixel_size_pm": [source.cells.pixel_size_pm for source in sources],
             "cell_px": [source.seen.cell_px for source in sources],
             "settings": settings.model_dump(),
@@ -246,10 +247,11 @@ def _judged(
         model, found = judged_finder(model, sources, settings, progress)
     else:
         progress("testing", 0.0)
-        known, held_out = (_answers(model, sources, settings, part) for part in (0, 1))
+        heard = [hear(model, one.seen) for one in sources]
+        known, held_out = (_answers(model, sources, heard, settings, part) for part in (0, 1))
         model = taught(model, known, held_out)
         progress("testing", 0.5)
-        answers = _answers(model, sources, settings, 2)
+        answers = _answers(model, sources, heard, settings, 2)
         found = marks(answers, quantiles=None if model.calibration is None else dict(model.calibration.quantiles))
         found["fit_sigma_px"] = float(np.sqrt(np.mean(answers.truth_sigma**2))) / answers.scale
         if pixel_size_pm is not None:
@@ -265,5 +267,9 @@ def _judged(
     )
 
 
-def _answers(model: Model, sources: Sequence[Source], settings: TrainSettings, part: int) -> Answers:
-    return together([examine(model, one.seen, one.cells, inside(one, settings, part)) for one in sources])
+def _answers(
+    model: Model, sources: Sequence[Source], heard: Sequence[Heard], settings: TrainSettings, part: int
+) -> Answers:
+    """Return the answers on one part of every image; the networks ran once over the whole of each."""
+    both = zip(sources, heard, strict=True)
+    return together([examine(model, s.seen, s.cells, inside(s, settings, part), heard=told) for s, told in both])

@@ -56,8 +56,10 @@ class Source:
 def open_source(one: str | Path | Image | Measurement, settings: TrainSettings, *, progress: Progress) -> Source:
     """Return an image with its measurement: loaded where it was measured before, or measured now.
 
-    Its cells are built anew, as the image shows them: A at the corners, no offset of a reference taken off and no
-    scan made straight. Of all that a network can see nothing.
+    Its cells are built anew from its columns, as the image shows them: A at the corners, no offset of a reference taken
+    off, the shape of the scan as recorded. Of all that a network can see nothing. Shifts of single scan rows, where the
+    measurement told them from the crystal (scan = rows), are off its columns and stay so: they are noise in the image
+    that a network learns to see through.
 
     Raises
     ------
@@ -137,11 +139,14 @@ def source_of(image: Image, columns: Columns, cells: Cells, *, sha256: str = "")
 def _holds_result(path: Path) -> bool:
     import h5py
 
+    from dipolar.io.result_file import FORMAT
+
     if path.suffix != ".h5" or not path.is_file():
         return False
     try:
         with h5py.File(path, "r") as file:
-            return "format" in file.attrs
+            found = file.attrs.get("format")
+            return isinstance(found, bytes) and found == FORMAT.encode()
     except OSError:
         return False  # whoever reads images says what is wrong
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from dipolar.learn.predictor import Model
 from dipolar.recipes.train import TrainedModel
 
 TELLS = {"finder": "finds columns", "regressor": "tells displacement"}
@@ -29,7 +27,7 @@ def headline_of(result: TrainedModel) -> list[str]:
     )
     if found["fit_sigma_px"] > 0:
         lines.append(f"the column fit's own sigma there: {scale * found['fit_sigma_px']:.3g} {unit} per component")
-    lines.append(_coverage(result.model, found))
+    lines.append(_coverage(result))
     return lines
 
 
@@ -42,7 +40,7 @@ def _finder_lines(result: TrainedModel) -> list[str]:
         f"{100 * found['spurious_share']:.1f} % more than there are",
         f"RMS error {scale * found['rms_px']:.3g} {unit} per component, the column fit's own sigma "
         f"{scale * found['fit_sigma_px']:.3g} {unit}",
-        _coverage(result.model, found),
+        _coverage(result),
     ]
 
 
@@ -50,10 +48,18 @@ def _unit(result: TrainedModel) -> tuple[float, str]:
     return (1.0, "px") if result.pixel_size_pm is None else (result.pixel_size_pm, "pm")
 
 
-def _coverage(model: Model, found: Mapping[str, float]) -> str:
-    factor = 1.0 if model.calibration is None else model.calibration.scale
+def _coverage(result: TrainedModel) -> str:
+    found, calibration = result.marks, result.model.calibration
+    factor = 1.0 if calibration is None else calibration.scale
+    floor = ""
+    if calibration is not None and calibration.floor > 0 and found["rms_network_px"] > 0:
+        scale, unit = _unit(result)
+        least = scale * factor * calibration.floor * found["rms_px"] / found["rms_network_px"]
+        floor = f" and never below {least:.2g} {unit}"
     held = [f"{100 * found[f'coverage_{level}']:.0f} %" for level in (68, 90)]
-    return f"sigma, recalibrated by {factor:.2f}: intervals of 68 % hold {held[0]} of the errors, of 90 % {held[1]}"
+    return (
+        f"sigma, recalibrated by {factor:.2f}{floor}: intervals of 68 % hold {held[0]} of the errors, of 90 % {held[1]}"
+    )
 
 
 def overview_of(result: TrainedModel) -> dict[str, Any]:
