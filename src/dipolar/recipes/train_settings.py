@@ -43,7 +43,9 @@ class TrainSettings(Settings):
     patience: int | None = Field(
         None, ge=1, description="Validations without gain after which training stops; not given: it goes to the end."
     )
-    seed: int = Field(0, ge=0, description="Seed of weights and batches; the same seed gives the same model.")
+    seed: int = Field(
+        0, ge=0, description="Seed of weights and batches; the same seed and number of threads give the same model."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train: a GPU if there is one, or not.")
     pixel_size_pm: LengthPm | None = Field(
         None, ge=0.1, le=1000, description="Edge of a pixel in pm, instead of what the files say."
