@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
 from dipolar.cli import inside, show, train
+from dipolar.cli.options import chosen, show_settings
 from dipolar.recipes.predict_settings import PredictSettings
-from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, change, read_toml, to_toml
+from dipolar.recipes.settings import AlignSettings, MeasureSettings
 
 if TYPE_CHECKING:
     from dipolar.core.measurement import Measurement
@@ -27,7 +28,7 @@ def measure(
     out: Path | None = None,
     settings: Path | None = None,
     options: Annotated[MeasureSettings | None, Parameter(name="*")] = None,
-    show_settings: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Find every column, fit it, build unit cells and map their polar displacement with one standard error per value.
@@ -40,22 +41,22 @@ def measure(
         Folder for the result, written whole or not at all. Default: NAME.dipolar in the current folder.
     settings
         TOML file with any of the settings below; options on the command line win over it.
-    show_settings
+    show_
         Print the complete settings, as TOML, before the run.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    chosen = _chosen(MeasureSettings(), settings, options)
-    if show_settings:
-        (show.note if json else show.line)(to_toml(chosen).rstrip())
+    wanted = chosen(MeasureSettings(), settings, options)
+    if show_:
+        show_settings(wanted, json=json)
 
     from dipolar.recipes.measure import measure_image
     from dipolar.recipes.results import check_out, write_result
 
     folder = check_out(out or Path(f"{image.stem}.dipolar"), source=image)
     with show.progress_bars() as progress:
-        measurement = measure_image(image, settings=chosen, progress=progress)
-        write_result(measurement, folder, formats=chosen.figure_formats, progress=progress)
+        measurement = measure_image(image, settings=wanted, progress=progress)
+        write_result(measurement, folder, formats=wanted.figure_formats, progress=progress)
     report(measurement, folder, json=json)
 
 
@@ -67,7 +68,7 @@ def predict(
     out: Path | None = None,
     settings: Path | None = None,
     options: Annotated[PredictSettings | None, Parameter(name="*")] = None,
-    show_settings: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Let networks find the columns and tell the displacement, with one standard error and a score of familiarity.
@@ -80,34 +81,23 @@ def predict(
         Folder for the result, written whole or not at all. Default: NAME.predicted.dipolar in the current folder.
     settings
         TOML file with any of the settings below; options on the command line win over it.
-    show_settings
+    show_
         Print the complete settings, as TOML, before the run.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    chosen = _chosen(PredictSettings(), settings, options)
-    if show_settings:
-        (show.note if json else show.line)(to_toml(chosen).rstrip())
+    wanted = chosen(PredictSettings(), settings, options)
+    if show_:
+        show_settings(wanted, json=json)
 
     from dipolar.recipes.predict import predict_image
     from dipolar.recipes.results import check_out, write_result
 
     folder = check_out(out or Path(f"{image.stem}.predicted.dipolar"), source=image)
     with show.progress_bars() as progress:
-        measurement = predict_image(image, settings=chosen, progress=progress)
-        write_result(measurement, folder, formats=chosen.figure_formats, progress=progress)
+        measurement = predict_image(image, settings=wanted, progress=progress)
+        write_result(measurement, folder, formats=wanted.figure_formats, progress=progress)
     report(measurement, folder, json=json)
-
-
-Chosen = TypeVar("Chosen", bound=Settings)
-
-
-def _chosen(default: Chosen, file: Path | None, options: Chosen | None) -> Chosen:
-    """Return settings from a file, and from options, which win."""
-    chosen = default if file is None else read_toml(file, type(default))
-    if options is None:
-        return chosen
-    return change(chosen, {name: getattr(options, name) for name in options.model_fields_set})
 
 
 def report(measurement: Measurement, folder: Path, *, json: bool, extra: dict[str, Any] | None = None) -> None:

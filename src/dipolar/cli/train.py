@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from dipolar.cli import show
-from dipolar.recipes.settings import change, read_toml, to_toml
+from dipolar.cli.options import chosen, show_settings
 from dipolar.recipes.train_settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def train(
     out: Path,
     settings: Path | None = None,
     options: Annotated[TrainSettings | None, Parameter(name="*")] = None,
-    show_settings: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Train networks on one part of your images, make their sigma honest on another, and test them on a third.
@@ -37,27 +37,25 @@ def train(
         The model, NAME or NAME.safetensors; beside it go NAME.json, NAME.png and NAME.metrics.jsonl.
     settings
         TOML file with any of the settings below; options on the command line win over it.
-    show_settings
+    show_
         Print the complete settings, as TOML, before the run.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    chosen = TrainSettings() if settings is None else read_toml(settings, TrainSettings)
-    if options is not None:
-        chosen = change(chosen, {name: getattr(options, name) for name in options.model_fields_set})
-    if show_settings:
-        (show.note if json else show.line)(to_toml(chosen).rstrip())
+    wanted = chosen(TrainSettings(), settings, options)
+    if show_:
+        show_settings(wanted, json=json)
 
     from dipolar.recipes.train import asked, train_on_image
     from dipolar.recipes.train_result import check_target, remove_checkpoints, work_folder, write_trained
 
-    target = check_target(out, images=images, onnx=chosen.onnx, members=asked(chosen))
+    target = check_target(out, images=images, onnx=wanted.onnx, members=asked(wanted))
     work = work_folder(target)
     go_on = "the same command goes on with the training"
     try:
         with show.progress_bars() as progress:
-            result = train_on_image(images, settings=chosen, work=work, progress=progress)
-            target = write_trained(result, target, onnx=chosen.onnx, progress=progress)
+            result = train_on_image(images, settings=wanted, work=work, progress=progress)
+            target = write_trained(result, target, onnx=wanted.onnx, progress=progress)
     except KeyboardInterrupt:
         kept = f"{go_on} from {work}" if work.is_dir() else "nothing was trained yet"
         raise KeyboardInterrupt(f"interrupted, no model was written; {kept}") from None
