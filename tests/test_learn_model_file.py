@@ -194,7 +194,7 @@ def test_a_model_half_replaced_is_refused(stored, tmp_path):
         ({"members": 10**9}, r"1000000000 members(.|\n)*tensors in"),
         ({"members": 0}, "0 members"),
         ({"calibration": [1.0], "metrics": "good"}, "wrong in calibration, metrics"),
-        ({"cell_px": 30.0}, r"24 px per unit cell(.|\n)*one made for 30"),
+        ({"cell_px": 30.0}, r"cell_px of a model is one of 24\.0(.|\n)*30\.0 in"),
     ],
 )
 def test_a_card_that_cannot_be_right(stored, changes, words):

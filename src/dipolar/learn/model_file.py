@@ -207,19 +207,13 @@ def _card_of(content: Mapping[str, Any], path: Path) -> Card:
     wrong = [name for name, kind in _TYPES.items() if name in known and not isinstance(known[name], kind)]
     if wrong:
         raise FormatError("what a card tells is of the right type", got=f"{path} is wrong in {', '.join(wrong)}")
-    for name, allowed in (("kind", KINDS), ("windows", get_args(Windows))):
-        if known[name] not in allowed:
+    for name, allowed in (("kind", KINDS), ("windows", get_args(Windows)), ("cell_px", (NETWORK_CELL_PX,))):
+        if known.get(name, allowed[0]) not in allowed:  # only cell_px may be missing
             raise FormatError(
-                f"the {name} of a model is one of {', '.join(allowed)}",
+                f"the {name} of a model is one of {', '.join(map(str, allowed))}",
                 got=f"{known[name]!r} in {path}",
                 do="pip install --upgrade dipolar",
             )
-    if known.get("cell_px", NETWORK_CELL_PX) != NETWORK_CELL_PX:
-        raise FormatError(
-            f"networks see images at {NETWORK_CELL_PX:g} px per unit cell",
-            got=f"one made for {known['cell_px']!r} in {path}",
-            do="train it again with this dipolar",
-        )
     return Card(**{**known, "targets": tuple(known["targets"])})
 
 
