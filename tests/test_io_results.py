@@ -499,3 +499,11 @@ def test_the_strategies_cover_every_noun() -> None:
     covered = {"image", "columns", "cells", "fields", "calibration", "reference", "gain_check", "summary", "record"}
     covered.add("findings")
     assert {field.name for field in fields(Measurement)} == covered
+
+
+@pytest.mark.parametrize("said", ["another program", 3, np.array([1, 2])])
+def test_hdf5_of_other_programs_is_no_result(tmp_path, said):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["format"] = said
+    with pytest.raises(FormatError, match="another HDF5 file"):
+        load(tmp_path / "other.h5")

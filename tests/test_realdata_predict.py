@@ -1,4 +1,4 @@
-"""The networks that come along, on real images without training: they agree with the fit as far as both say, or warn."""
+"""The networks that come along, on real images without training: they agree with the fit as both say, or warn."""
 
 from __future__ import annotations
 

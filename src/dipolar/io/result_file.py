@@ -108,7 +108,8 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _check_version(file: Any, path: Path) -> None:
-    if bytes(file.attrs.get("format", b"")) != FORMAT.encode():
+    said = file.attrs.get("format", b"")  # bytes where we wrote it; anything at all in files of others
+    if not isinstance(said, bytes) or bytes(said) != FORMAT.encode():
         raise FormatError(
             "a result file says that it is one", got=f"{path.name} is another HDF5 file", do="give a result.h5"
         )
