@@ -17,8 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("finder", "regressor"))
     parser.add_argument("--films", type=int, default=400, help="training images")
-    parser.add_argument("--steps", type=int, default=12000, help="batches per network")
-    parser.add_argument("--members", type=int, default=3, help="regressors in the ensemble")
+    parser.add_argument("--finder-steps", type=int, default=9000, help="batches for the finder")
+    parser.add_argument("--steps", type=int, default=4000, help="batches for each regressor")
+    parser.add_argument("--members", type=int, default=2, help="regressors in the ensemble")
     parser.add_argument("--work", type=Path, default=Path("models"), help="folder of checkpoints and metrics")
     parser.add_argument("--out", type=Path, default=Path(dipolar.__file__).parent / "learn" / "shipped")
     chosen = parser.parse_args()
@@ -28,7 +29,7 @@ def main() -> None:
         for kind in ("finder", "regressor") if chosen.only is None else (chosen.only,):
             work = chosen.work / kind
             if kind == "finder":
-                model = train_finder(work, count=chosen.films, steps=chosen.steps, progress=progress)
+                model = train_finder(work, count=chosen.films, steps=chosen.finder_steps, progress=progress)
             else:
                 finder = read_model(chosen.out / "finder.safetensors")
                 model = train_regressor(
