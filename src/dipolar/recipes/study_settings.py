@@ -34,6 +34,7 @@ class NoiseSettings(StudySettings):
     """Settings of ``dipolar study noise``."""
 
     size_px: int = Field(1536, ge=256, le=8192, description="Edge of the film, at 23 px per cell.")
+    steps: int = Field(500, ge=1, le=1_000_000, description="Batches that each network learns from.")
     composition: float = Field(0.0, ge=0.0, le=MOST_SM, description="Share of Sm on the A sites of the BiFeO3 film.")
     dose: float = Field(10.0, gt=0, le=1e6, description="Factor on the counts of the film, before noise is added.")
     variances: str = Field(
