@@ -23,6 +23,7 @@ from dipolar.core.nouns import Image, same
 from dipolar.io.finding_tables import cell_findings_table
 from dipolar.io.places_table import places_table
 from dipolar.learn.familiarity import learn_familiarity
+from dipolar.learn.networks import Finder
 from dipolar.learn.predictor import Model, predict
 from dipolar.learn.store import write_model
 from dipolar.recipes.models import SHIPPED, open_model
@@ -31,6 +32,7 @@ from dipolar.recipes.predict import predict_image
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.results import headline, write_result
 from dipolar.recipes.settings import MeasureSettings
+from dipolar.recipes.train_sources import source_of
 from dipolar.report import citations, notices, repeat_lines, table_rows
 from dipolar.report.dense import dense_figure
 from dipolar.simulate import Domains, FilmSettings, Simulated
@@ -51,8 +53,8 @@ def film() -> Simulated:
 
 def predicted(image: Image, *, model: Model | None = None, **options: object) -> Measurement:
     """Predict with the networks of these tests, without maps unless they are asked for."""
-    chosen = {"maps": False, "gain_check": False, **options}
-    return predict_image(image, model=model or handmade.regressor(), finder=handmade.finder(), **chosen)
+    chosen = {"maps": False, "gain_check": False, "finder": handmade.finder(), **options}
+    return predict_image(image, model=model or handmade.regressor(), **chosen)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,7 @@ def test_lengths_do_not_depend_on_the_magnification():
     fields, sigmas, parameters = [], [], []
     for pixel_size_pm, size in ((16.5, 240), (8.25, 480)):
         settings = replace(SETTINGS, shape_px=(size, size), pixel_size_pm=pixel_size_pm, dose=200.0)
-        found = predicted(films.film(settings, seed=3).image)
+        found = predicted(films.film(settings, seed=3).image, finder=None)  # the scale is that of its columns
         said = found.findings.prediction
         assert said.scale == pytest.approx(pixel_size_pm / 16.5, rel=0.01)
         assert any("resampled" in words for words in found.record.notes) == (size == 480)
@@ -137,6 +139,16 @@ def test_lengths_do_not_depend_on_the_magnification():
     assert fields[0].std() == pytest.approx(fields[1].std(), rel=0.2)
     assert sigmas[0] == pytest.approx(sigmas[1], rel=0.06)
     assert parameters[0] == pytest.approx(parameters[1], rel=0.03)
+
+
+def test_the_scale_is_that_of_training_on_the_same_film():
+    large = films.film(replace(SETTINGS, shape_px=(360, 360), pixel_size_pm=10.7, dose=200.0), seed=4)
+    learned = source_of(large.image, large.truth_columns, large.truth_cells)
+    rough = look(large.image)
+    assert abs(rough.seen.scale / learned.seen.scale - 1.0) > 1e-3
+    said = predicted(large.image, finder=None).findings.prediction
+    np.testing.assert_allclose(said.scale, learned.seen.scale, rtol=5e-4)
+    np.testing.assert_allclose(said.columns_grid_px[2], Finder.stride / rough.seen.scale, rtol=1e-9)
 
 
 def test_parameters_of_the_cell_are_told_in_pm_or_in_px(film, plain):

@@ -25,6 +25,7 @@ def prediction_of(
     model: Model,
     view: View,
     said: Said,
+    first: Seen,
     probability: Float32[np.ndarray, "class h w"],
     cells: Cells,
     comparison: Comparison | None,
@@ -42,6 +43,8 @@ def prediction_of(
         What it saw.
     said
         What it said.
+    first
+        What the finder saw.
     probability
         What the finder said.
     cells
@@ -68,7 +71,7 @@ def prediction_of(
         sigma_px=_within(sigma, seen, nothing),
         unfamiliar=_within(score, seen, nothing),
         columns=probability,
-        columns_grid_px=field_of(seen, Finder.stride),
+        columns_grid_px=field_of(first, Finder.stride),
         cell_unfamiliar=nearest_to(score, points),
         fields=cell_fields(at_points(said.values, points), model.card.targets, cells, scale=seen.scale),
         against_fit={} if comparison is None else _agreement(comparison),

@@ -14,7 +14,7 @@ from dipolar.core.flags import Flag
 from dipolar.core.nouns import Cells, Columns, Image
 from dipolar.learn.networks import Regressor
 from dipolar.learn.predictor import Model, Said, at_points, find_columns, nearest_to, predict
-from dipolar.learn.scale import Seen, see
+from dipolar.learn.scale import Seen, scale_of, see
 from dipolar.locate import Contrast, columns_of, find_steps, locate_with_sites
 from dipolar.locate.contrast import Polarity, find_polarity
 from dipolar.locate.peaks import column_scales
@@ -70,9 +70,32 @@ def look(image: Image, *, contrast: Contrast = "auto") -> View:
             do="measure it by fitting: dipolar image measure; or give --contrast bright if it is not signed",
         )
     bright = replace(image, data=polarity.turned(data))
-    # a and b are sum and difference of the two steps
-    cell_px = float(np.sqrt(2.0 * abs(steps[0, 0] * steps[1, 1] - steps[0, 1] * steps[1, 0])))
-    return View(image=image, bright=bright, polarity=polarity, steps_px=steps, seen=see(bright.data, cell_px=cell_px))
+    seen = see(bright.data, cell_px=cell_edge_px(steps))
+    return View(image=image, bright=bright, polarity=polarity, steps_px=steps, seen=seen)
+
+
+def cell_edge_px(steps_px: Float[np.ndarray, "2 2"]) -> float:
+    """Return the square root of the area of the unit cell: a and b are sum and difference of the two A-B steps."""
+    p1, p2 = steps_px
+    return float(np.sqrt(2.0 * abs(p1[0] * p2[1] - p1[1] * p2[0])))
+
+
+def focus(view: View, columns: Columns) -> View:
+    """Return an image at the scale at which networks that tell displacement learn: that of its columns.
+
+    The lattice of a whole image, before any column is found, is off by up to 1.5 %, and lengths would be with it.
+
+    Parameters
+    ----------
+    view
+        What the finder saw.
+    columns
+        What it found.
+    """
+    cell_px = cell_edge_px(columns.steps_px)
+    if scale_of(cell_px) == view.seen.scale:
+        return view
+    return replace(view, steps_px=columns.steps_px, seen=see(view.bright.data, cell_px=cell_px))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +117,7 @@ class Networks:
         """Return what they say of another image."""
         view = look(image, contrast=contrast)
         columns, _ = find(self.finder, view)
-        return columns, tell(self.regressor, view, build_cells(columns))[0]
+        return columns, tell(self.regressor, focus(view, columns), build_cells(columns))[0]
 
 
 def find(

@@ -23,7 +23,7 @@ from dipolar.recipes.gain_check import check_gain
 from dipolar.recipes.measure import SEED, Found, conclude, open_or_take
 from dipolar.recipes.models import open_model
 from dipolar.recipes.network_says import network_notes, prediction_of
-from dipolar.recipes.networks import Networks, View, find, look, tell
+from dipolar.recipes.networks import Networks, View, find, focus, look, tell
 from dipolar.recipes.plan import Plan, prepare
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.record import Clock
@@ -83,6 +83,7 @@ def predict_image(
         view = look(opened, contrast=settings.contrast)
     with clock("finding columns", announce=False):
         columns, probability = find(networks.finder, view, refine=settings.refine, progress=progress)
+        first, view = view.seen, focus(view, columns)
     with clock("predicting", announce=False):
         built = build_cells(columns)
         cells, said = tell(networks.regressor, view, built, progress=progress)
@@ -104,7 +105,7 @@ def predict_image(
             fitted = _fitted(plan, opened, measurement, progress)
         comparison = compare(fitted.cells, measurement.cells)
     prediction = prediction_of(
-        networks.regressor, view, said, probability, measurement.cells, comparison, measurement.reference
+        networks.regressor, view, said, first, probability, measurement.cells, comparison, measurement.reference
     )
     return _with(measurement, settings, networks, view, prediction, fitted, comparison)
 

@@ -20,6 +20,7 @@ from dipolar.learn.scale import Seen, see
 from dipolar.learn.targets import usable
 from dipolar.measure import build_cells
 from dipolar.recipes.measure import measure_image
+from dipolar.recipes.networks import cell_edge_px
 from dipolar.recipes.overview import contrast_of
 from dipolar.recipes.settings import change
 from dipolar.recipes.train_settings import TrainSettings
@@ -130,9 +131,7 @@ def source_of(image: Image, columns: Columns, cells: Cells, *, sha256: str = "")
             got=f"{image.name}: {len(cells.flags)} cells",
             do="take a larger image",
         )
-    p1, p2 = columns.steps_px
-    cell_px = float(np.sqrt(2.0 * abs(p1[0] * p2[1] - p1[1] * p2[0])))
-    seen = see(image.data, cell_px=cell_px)
+    seen = see(image.data, cell_px=cell_edge_px(columns.steps_px))
     return Source(name=image.name, sha256=sha256, columns=columns, cells=cells, seen=seen)
 
 
