@@ -27,7 +27,8 @@ from dipolar.learn.networks import Finder
 from dipolar.learn.predictor import Model, predict
 from dipolar.learn.store import write_model
 from dipolar.recipes.models import SHIPPED, open_model
-from dipolar.recipes.networks import look
+from dipolar.recipes.network_says import network_notes
+from dipolar.recipes.networks import Networks, look
 from dipolar.recipes.predict import predict_image
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.results import headline, write_result
@@ -222,6 +223,16 @@ def test_cells_unlike_the_training_images_are_flagged_and_do_not_count(film):
     more = cell_findings_table(found.findings, found.cells)
     np.testing.assert_array_equal(more["ood"] > 1.0, said.flagged)
     np.testing.assert_array_equal(more["predicted_a_pm"], said.fields[0].values)
+
+
+def test_widths_of_walls_are_upper_limits(film, plain):
+    networks = Networks(finder=handmade.finder(), regressor=handmade.regressor())
+    view, said = look(film.image), plain.findings.prediction
+    without, one = (
+        [words for words in network_notes(networks, view, said, refined=False, walls=walls) if "upper limits" in words]
+        for walls in (0, 1)
+    )
+    assert not without and len(one) == 1 and "dipolar image measure" in one[0]
 
 
 def test_a_network_that_cannot_tell_says_so(plain):

@@ -134,7 +134,9 @@ def cell_fields(
     )
 
 
-def network_notes(networks: Networks, view: View, prediction: Prediction, *, refined: bool) -> Iterator[str]:
+def network_notes(
+    networks: Networks, view: View, prediction: Prediction, *, refined: bool, walls: int = 0
+) -> Iterator[str]:
     """Yield the sentences that a reader of a prediction should know.
 
     Parameters
@@ -147,6 +149,8 @@ def network_notes(networks: Networks, view: View, prediction: Prediction, *, ref
         What the second one said.
     refined
         Whether the columns were fitted.
+    walls
+        Number of domain walls that were found.
     """
     model, seen = networks.regressor, view.seen
     fitted = ", and fitted" if refined else "; their widths and the noise are not known, and no order is looked for"
@@ -163,6 +167,11 @@ def network_notes(networks: Networks, view: View, prediction: Prediction, *, ref
         yield (
             f"{model.name} learned from windows that slide over images: what it tells at a cell is the mean over the "
             "cells around it, and domain walls come out wider than they are."
+        )
+    elif walls:
+        yield (
+            "Widths of walls are upper limits: a network averages over the cells beside each other. To measure widths, "
+            "measure the image by fitting: dipolar image measure."
         )
     if model.calibration is None:
         yield f"Sigma is as {model.name} tells it: it was not held against errors in regions held out."

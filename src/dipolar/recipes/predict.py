@@ -144,7 +144,8 @@ def _with(
         fitted=fitted,
         comparison=comparison,
     )
-    told = network_notes(networks, view, prediction, refined=settings.refine)
+    walls = 0 if maps is None else len(maps.walls)
+    told = network_notes(networks, view, prediction, refined=settings.refine, walls=walls)
     libraries = {name: version(name) for name in ("torch", "safetensors")}
     return replace(
         measurement,
