@@ -82,3 +82,14 @@ def test_the_contrast_that_was_found_is_told(measurement, factor, shift, kind):
     assert any(f"expected ({'dark' if kind == 'dark' else 'bright'} columns" in told for told in limits(turned))
     chosen = replace(turned, record=replace(turned.record, settings={"contrast": "dark"}))
     assert contrast_of(chosen) == "dark"
+
+
+def test_cells_that_are_only_unfamiliar_do_not_send_anyone_to_the_columns(measurement):
+    def told(flags):
+        flagged = replace(measurement, cells=replace(measurement.cells, flags=flags))
+        return " ".join(limits(flagged))
+
+    flags = np.full_like(measurement.cells.flags, Flag.UNFAMILIAR)
+    assert "Look at the columns" not in told(flags) and "in no median" in told(flags)
+    flags[: 2 * len(flags) // 3] |= np.uint32(Flag.POOR_FIT)
+    assert "Look at the columns" in told(flags)

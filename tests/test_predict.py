@@ -225,6 +225,15 @@ def test_cells_unlike_the_training_images_are_flagged_and_do_not_count(film):
     np.testing.assert_array_equal(more["predicted_a_pm"], said.fields[0].values)
 
 
+def test_a_prediction_of_the_unknown_says_so_first(plain):
+    assert any("displacement: median" in line for line in headline(plain))
+    said = plain.findings.prediction
+    said = replace(said, flagged=np.ones_like(said.flagged))
+    lines = headline(replace(plain, findings=replace(plain.findings, prediction=said)))
+    assert f"{len(said.flagged)} of {len(said.flagged)} cells are unlike all" in lines[0]
+    assert not any("displacement: median" in line for line in lines)
+
+
 def test_widths_of_walls_are_upper_limits(film, plain):
     networks = Networks(finder=handmade.finder(), regressor=handmade.regressor())
     view, said = look(film.image), plain.findings.prediction

@@ -38,7 +38,8 @@ def _cells(measurement: Measurement) -> Iterator[str]:
     cells, columns = measurement.cells, measurement.columns
     count = len(cells.flags)
     flagged = int(np.count_nonzero(has(cells.flags, DOUBTFUL_CELL)))
-    if flagged > MANY * count:
+    strange = flagged - int(np.count_nonzero(has(cells.flags, DOUBTFUL_CELL & ~Flag.UNFAMILIAR)))
+    if flagged > MANY * count and 2 * strange <= flagged:  # else the network is at its end, not the columns
         heights = columns.amplitude[np.isfinite(columns.amplitude)]
         shade = "dark" if len(heights) and np.median(heights) < 0 else "bright"
         yield (

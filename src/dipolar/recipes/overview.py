@@ -70,6 +70,17 @@ def differ(found: Findings) -> bool:
     return polar and found.maps is not None and len(found.maps.domains.polar) > 0 and not found.maps.domains.polar.any()
 
 
+def unlike_lines(measurement: Measurement) -> list[str]:
+    """Return what comes before all else of a prediction: that most cells are of a kind which its network never saw."""
+    said = measurement.findings.prediction
+    if said is None or 2 * np.count_nonzero(said.flagged) <= len(said.flagged):
+        return []
+    return [
+        f"{np.count_nonzero(said.flagged)} of {len(said.flagged)} cells are unlike all that {said.model} was trained "
+        "on: it cannot tell their displacement, and no median is given. Measure this image by fitting."
+    ]
+
+
 def _network_lines(measurement: Measurement, scale: float, unit: str) -> list[str]:
     found = measurement.findings
     if found.prediction is None:

@@ -25,7 +25,7 @@ from dipolar.io.finding_tables import (
 from dipolar.io.folder import check_target
 from dipolar.io.places_table import places_table
 from dipolar.io.tables import Table, write_table
-from dipolar.recipes.overview import findings_headline, findings_overview
+from dipolar.recipes.overview import findings_headline, findings_overview, unlike_lines
 from dipolar.report import render_figures, write_figures, write_report
 
 
@@ -184,12 +184,13 @@ def headline(measurement: Measurement) -> list[str]:
     cells, known = measurement.cells, measurement.summary
     scale, unit = (1.0, "px") if cells.pixel_size_pm is None else (cells.pixel_size_pm, "pm")
     usable = len(cells.flags) - int(known["cells_flagged"] or 0)
-    lines = [
+    lines = unlike_lines(measurement)
+    lines.append(
         f"{len(measurement.columns.flags)} columns, {len(cells.flags)} cells, {usable} of them without flags, "
         f"in {measurement.image.name}"
-    ]
+    )
     length, sigma = known[f"displacement_median_{unit}"], known[f"displacement_sigma_median_{unit}"]
-    if length is not None and sigma is not None:
+    if length is not None and sigma is not None and len(lines) == 1:
         lines.append(f"polar displacement: median {length:.3g} {unit}, sigma {sigma:.2g} {unit} per component")
     lines.append(_calibration(measurement))
     if measurement.reference is not None:
