@@ -32,11 +32,11 @@ from dipolar.recipes import train_result
 from dipolar.recipes.models import by_name
 from dipolar.recipes.networks import Networks, look
 from dipolar.recipes.simulate import write_image
-from dipolar.recipes.train import source_of, train_on_image, train_on_sources
+from dipolar.recipes.train import learned_little, source_of, train_on_image, train_on_sources
 from dipolar.recipes.train_result import check_target, onnx_paths, work_folder, write_trained
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.train_sources import check_parts, in_px, inside, open_source, strips
-from dipolar.recipes.train_words import headline_of
+from dipolar.recipes.train_words import headline_of, training_notes
 from dipolar.report.training_sheet import agreement_figure, training_sheet
 
 FILM = {"height_px": 256, "width_px": 256, "pixel_size_pm": 44.0, "layers": "BiFeO3", "dose": 20.0, "seed": 5}
@@ -587,6 +587,23 @@ def test_from_a_file_to_a_model(film_file, tmp_path, capsys):
     assert len(card.training["images"]["film.tif"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("r2", "rms_px", "sigma_px", "little"),
+    [
+        (0.1, 1.0, 0.5, "learned little"),
+        (0.1, 0.5, 0.5, ""),  # nothing varies but noise
+        (0.9, 1.6, 0.5, "learned less than the fit knows"),
+        (0.9, 1.0, 0.5, ""),
+        (0.9, 1.0, 0.0, ""),  # the truth has no sigma
+        (-3.0, 1.0, 0.0, "learned little"),
+    ],
+)
+def test_a_network_that_learned_little_says_so(trained, r2, rms_px, sigma_px, little):
+    found = {**trained.marks, "r2": r2, "rms_px": rms_px, "fit_median_sigma_px": sigma_px}
+    told = training_notes(replace(trained, marks={**found, "learned_little": float(learned_little(found))}))
+    assert len(told) == bool(little) and all(little in note and "--steps" in note for note in told)
+
+
 def test_settings_file_json_and_show(result_file, tmp_path, capsys, no_picture):
     (tmp_path / "run.toml").write_text('ensemble = 1\nsteps = 99\ntarget = "cell"\n', encoding="utf-8")
     arguments = command(result_file, tmp_path / "net", "--settings", str(tmp_path / "run.toml"), "--json", "--show")
@@ -610,7 +627,7 @@ def test_ctrl_c_keeps_the_best_and_the_same_command_goes_on(result_file, tmp_pat
     assert shown.out.splitlines()[-1] == str(tmp_path / "net.safetensors")
     model = tmp_path / "net.safetensors"
     go_on = f"the same command goes on with the training from {work}"
-    assert shown.err == f"interrupted; {model} holds the best so far, {go_on}\n"
+    assert shown.err.splitlines()[-1] == f"interrupted; {model} holds the best so far, {go_on}"
     assert left_behind(work / "member-0") == sorted([NAME, METRICS])
     assert read_model(tmp_path / "net").card.members == 2
     started = []

@@ -67,7 +67,7 @@ def train(
 
 def report(result: TrainedModel, target: Path, *, json: bool) -> None:
     """Print how the model does in a few lines and its path, or all of it as one JSON object."""
-    from dipolar.recipes.train_words import headline_of, overview_of
+    from dipolar.recipes.train_words import headline_of, overview_of, training_notes
 
     if json:
         status = "interrupted" if result.interrupted else "done"
@@ -76,3 +76,5 @@ def report(result: TrainedModel, target: Path, *, json: bool) -> None:
     for text in headline_of(result):
         show.line(text)
     show.line(str(target))
+    for sentence in training_notes(result):
+        show.note(f"note: {sentence}")

@@ -38,6 +38,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 VALIDATIONS = 20
 """Validations in a training."""
+LEAST_R2, AS_GOOD, FAR_FROM_FIT = 0.2, 1.2, 3.0
+"""R² up to which little was learned, unless errors are those of the fit itself (up to so many of its sigmas, as where
+nothing varies); and errors, in sigmas of the fit, beyond which there is more to learn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -254,6 +257,8 @@ def _judged(
         answers = _answers(model, sources, heard, settings, 2)
         found = marks(answers, quantiles=None if model.calibration is None else dict(model.calibration.quantiles))
         found["fit_sigma_px"] = float(np.sqrt(np.mean(answers.truth_sigma**2))) / answers.scale
+        found["fit_median_sigma_px"] = float(np.median(answers.truth_sigma)) / answers.scale
+        found["learned_little"] = float(learned_little(found))
         if pixel_size_pm is not None:
             found["rms_pm"] = found["rms_px"] * pixel_size_pm
         progress("testing", 1.0)
@@ -265,6 +270,12 @@ def _judged(
         pixel_size_pm=pixel_size_pm,
         asked=asked(settings),
     )
+
+
+def learned_little(found: Mapping[str, float]) -> bool:
+    """Return whether the test says that there is more to learn: low R², or errors far beyond the sigma of the fit."""
+    rms, sigma = found["rms_px"], found["fit_median_sigma_px"]
+    return (found["r2"] <= LEAST_R2 and rms > AS_GOOD * sigma) or rms > FAR_FROM_FIT * sigma > 0
 
 
 def _answers(

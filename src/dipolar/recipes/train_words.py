@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from dipolar.recipes.train import TrainedModel
+from dipolar.recipes.train import LEAST_R2, TrainedModel
 
 TELLS = {"finder": "finds columns", "regressor": "tells displacement"}
 
@@ -29,6 +30,18 @@ def headline_of(result: TrainedModel) -> list[str]:
         lines.append(f"the column fit's own sigma there: {scale * found['fit_sigma_px']:.3g} {unit} per component")
     lines.append(_coverage(result))
     return lines
+
+
+def training_notes(result: TrainedModel) -> list[str]:
+    """Return what is to be known before a model is used: whether the test says that it learned too little."""
+    found = result.marks
+    if not found.get("learned_little"):
+        return []
+    against = found["rms_px"] / found["fit_median_sigma_px"] if found["fit_median_sigma_px"] > 0 else math.inf
+    told = f"R² {found['r2']:.2f} on cells that were never seen"
+    told += f", RMS error {against:.1f} times the sigma of the fit" if math.isfinite(against) else ""
+    what = "little" if found["r2"] <= LEAST_R2 else "less than the fit knows"
+    return [f"The network learned {what}: {told}. Train it longer (more --steps), or on a larger image or several."]
 
 
 def _finder_lines(result: TrainedModel) -> list[str]:
@@ -73,6 +86,7 @@ def overview_of(result: TrainedModel) -> dict[str, Any]:
         "window_px": card.window_px,
         "images": dict(card.training["images"]),
         "marks": dict(result.marks),
+        "notes": training_notes(result),
         "calibration": dict(card.calibration),
         "best_steps": [one.best_step for one in result.trained],
         "stopped": [one.stopped for one in result.trained],
