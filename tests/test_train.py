@@ -433,6 +433,21 @@ def test_what_is_read_says_what_was_written(trained, source, tmp_path):
     assert main(["verify", str(path)]) == 0
 
 
+def test_what_was_trained_can_be_saved_and_put_to_an_image(trained, measured, tmp_path, no_picture):
+    dipolar.save(trained, tmp_path / "net.safetensors")
+    dipolar.save(trained.model, str(tmp_path / "bare"))
+    quick = {"maps": False, "gain_check": False}
+    from_file, bare, at_once = (
+        dipolar.predict_image(measured.image, model=model, **quick)
+        for model in (tmp_path / "net", tmp_path / "bare.safetensors", trained)
+    )
+    for other in (bare, at_once):
+        np.testing.assert_array_equal(from_file.cells.displacement_px, other.cells.displacement_px)
+    assert at_once.findings.prediction.model == "just-trained"
+    with pytest.raises(OutputError, match="writes no other kind"):
+        dipolar.save(trained.model, tmp_path / "net.pt")
+
+
 def test_a_model_is_replaced_and_nothing_else(trained, tmp_path, no_picture):
     path = write_trained(trained, tmp_path / "net")
     before = path.read_bytes()

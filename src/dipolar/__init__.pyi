@@ -2,8 +2,9 @@ from .core.domains import Domains
 from .core.learning import Patches, Prediction
 from .core.measurement import Measurement
 from .core.nouns import Cells, Columns, Field, Image
-from .io import load, open_image, save
+from .io import load, open_image
 from .recipes.align import align_images
+from .recipes.keep import save
 from .recipes.measure import measure_image
 from .recipes.predict import predict_image
 from .recipes.results import report

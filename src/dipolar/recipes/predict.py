@@ -28,13 +28,17 @@ from dipolar.recipes.plan import Plan, prepare
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.record import Clock
 from dipolar.recipes.settings import change
+from dipolar.recipes.train import TrainedModel
+
+UNSAVED = "just-trained"
+"""Name of a model that was trained and not yet saved."""
 
 
 def predict_image(
     image: str | Path | Image,
     *,
-    model: str | Path | Model | None = None,
-    finder: str | Path | Model | None = None,
+    model: str | Path | Model | TrainedModel | None = None,
+    finder: str | Path | Model | TrainedModel | None = None,
     settings: PredictSettings | None = None,
     progress: Progress = silent,
     **changes: Any,
@@ -50,7 +54,8 @@ def predict_image(
     image
         A file, or an image already open.
     model
-        The network that tells displacement: a file, or a model already open; None: the one that dipolar brings along.
+        The network that tells displacement: a file, a model already open, or what `dipolar.train_on_image` returned;
+        None: the one that dipolar brings along.
     finder
         The network that finds columns, likewise.
     settings
@@ -69,6 +74,7 @@ def predict_image(
     SettingsError
         If a setting is unknown or not allowed.
     """
+    model, finder = _untied(model), _untied(finder)
     settings = change(settings or PredictSettings(), {**changes, **_named(model=model, finder=finder)})
     _check_basis(settings)
     clock = Clock(progress)
@@ -158,6 +164,13 @@ def _with(
             notes=(*told, *record.notes),
         ),
     )
+
+
+def _untied(model: str | Path | Model | TrainedModel | None) -> str | Path | Model | None:
+    """Return the model of a training, which has no name before it is saved; all else as it is."""
+    if not isinstance(model, TrainedModel):
+        return model
+    return replace(model.model, name=model.model.name or UNSAVED)
 
 
 def _named(**models: str | Path | Model | None) -> Mapping[str, str]:

@@ -1,0 +1,55 @@
+"""Measurements and models to disk, whichever of them is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dipolar.core.errors import DataError
+from dipolar.core.measurement import Measurement
+from dipolar.io import save as save_measurement
+
+if TYPE_CHECKING:
+    from dipolar.learn.predictor import Model
+    from dipolar.recipes.train import TrainedModel
+
+
+def save(result: Measurement | TrainedModel | Model, path: str | Path) -> None:
+    """Write a measurement as one HDF5 file, or a model as NAME.safetensors with its card beside it.
+
+    A model that was just trained gets its picture and every validation too, as `dipolar image train` writes them. What
+    was there is replaced only once what is new is complete.
+
+    Parameters
+    ----------
+    result
+        What `dipolar.measure_image`, `dipolar.predict_image` or `dipolar.train_on_image` returned, or a `Model`.
+    path
+        The file; of a model ``NAME`` or ``NAME.safetensors``.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be written, or something that is not dipolar's would be replaced.
+    DataError
+        If it is nothing that can be saved.
+    """
+    if isinstance(result, Measurement):
+        save_measurement(result, path)
+        return
+
+    from dipolar.learn.predictor import Model  # torch is not needed before
+    from dipolar.learn.store import write_model
+    from dipolar.recipes.train import TrainedModel
+    from dipolar.recipes.train_result import check_target, write_trained
+
+    if isinstance(result, TrainedModel):
+        write_trained(result, path)
+    elif isinstance(result, Model):
+        write_model(result, check_target(path))
+    else:
+        raise DataError(
+            "measurements and models can be saved.",
+            got=type(result).__name__,
+            do="give what dipolar.measure_image, predict_image or train_on_image returned",
+        )
