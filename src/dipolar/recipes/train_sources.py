@@ -32,8 +32,8 @@ FEWEST_CELLS = 60
 FEWEST = (FEWEST_CELLS, 50, FEWEST_CELLS)
 """Usable cells of all images together, away from the borders of each part."""
 PARTS = ("to learn from", "to validate with", "to be tested on")
-SMALLER_PX = (60, 40, 30, 20, 10)
-"""Windows to recommend where that of the settings leaves too few cells."""
+SMALLER_PX = (60, 40, 30, 24)
+"""Windows to recommend where that of the settings leaves too few cells: in less than a cell there is little to see."""
 Strip = tuple[int, int, int, int]
 """Region (y0, y1, x0, x1) in network px, half open."""
 
