@@ -328,6 +328,16 @@ def test_windows_that_leave_too_few_cells_are_refused_with_one_that_does_not(sou
     check_parts([source], QUICK.model_copy(update={"window_px": advised}))
 
 
+def test_no_window_of_less_than_a_cell_is_advised(source, monkeypatch):
+    def enough(sources, settings, part):
+        return 100 if settings.window_px < 24 else 0
+
+    monkeypatch.setattr("dipolar.recipes.train_sources._count", enough)
+    with pytest.raises(DataError, match="usable cells") as caught:
+        check_parts([source], QUICK)
+    assert caught.value.do == "take a larger image, or several"
+
+
 def test_a_finder_that_could_not_be_judged_is_not_trained(source, monkeypatch):
     monkeypatch.setattr("dipolar.recipes.train.fit", None)  # must not get this far
     narrow = QUICK.model_copy(update={"target": "columns", "share": 0.5})  # a strip of 86 px, 80 of them at its borders
@@ -431,6 +441,7 @@ def test_what_is_read_says_what_was_written(trained, source, tmp_path):
     with Picture.open(path.parent / names[2]) as picture:
         assert picture.width > 1000 and picture.height > 1000
     assert main(["verify", str(path)]) == 0
+    assert main(["verify", str(path.with_name("bfo_0.5"))]) == 0
 
 
 def test_what_was_trained_can_be_saved_and_put_to_an_image(trained, measured, tmp_path, no_picture):

@@ -16,11 +16,12 @@ def verify(path: Path, /, *, json: Annotated[bool, Parameter(negative="")] = Fal
     Parameters
     ----------
     path
-        A result.h5, or the folder that holds one; or a model, NAME.safetensors or NAME.json.
+        A result.h5, or the folder that holds one; or a model, NAME, NAME.safetensors or NAME.json.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    if path.suffix in (".safetensors", ".json"):
+    named = not path.exists() and path.with_name(f"{path.name}.safetensors").is_file()
+    if named or path.suffix in (".safetensors", ".json"):
         from dipolar.learn.model_file import verify_model
 
         verify_model(path)
