@@ -22,7 +22,7 @@ from dipolar.report.colour import displacement_colours
 from dipolar.report.comparison import comparison_figure
 from dipolar.report.dense import COVER, dense_figure, dense_radius
 from dipolar.report.inside_sheet import ACROSS, Inside, inside_figure, liveliest
-from dipolar.report.reliability import reliability_figure
+from dipolar.report.reliability import log_ticks, reliability_figure
 from dipolar.report.study_figures import cross_study_figure, noise_study_figure
 from dipolar.report.style import encode
 from dipolar.report.training_curves import training_figure
@@ -111,6 +111,22 @@ def test_reliability_and_coverage_are_drawn_as_they_are():
     promised = sorted(line.get_ydata()[0] for line in right.lines)
     assert promised == pytest.approx([50.0, 68.0, 90.0])
     assert "pm" in left.get_xlabel() and "as trained (3000 values)" in [t.get_text() for t in left.get_legend().texts]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.4, 2.3), (1.75, 1.95), (0.021, 0.034), (0.9, 3.0), (0.5, 40.0), (1.0, 1e4)]
+)
+def test_labels_of_a_logarithmic_axis_differ(low, high):
+    axes = Figure().add_subplot()
+    axes.set(yscale="log", ylim=(low, high))
+    log_ticks(axes.yaxis)
+    axes.figure.canvas.draw()
+    shown = [
+        label.get_text()
+        for value, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        if low <= value <= high
+    ]
+    assert 2 <= len(shown) <= 8 and len(set(shown)) == len(shown) and all(shown)
 
 
 def records(members: int = 1, *, sign: float = 1.0) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from dipolar.core.comparison import Reliability
 
@@ -34,7 +34,8 @@ def reliability_figure(
     Parameters
     ----------
     reliability
-        Name of the series, such as "as trained" and "recalibrated" → its bins.
+        Of errors that are possible: those against the fit, widened by the sigma that the fit itself has. Name of the
+        series, such as "as trained" and "recalibrated" → its bins.
     coverage
         The same names → coverage asked for → share of errors found inside.
     unit
@@ -67,7 +68,7 @@ def _draw_bins(axes: Axes, reliability: Mapping[str, Reliability], unit: str) ->
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
-    axes.set(xlabel=f"sigma told ({unit})", ylabel=f"root mean square error found ({unit})")
+    axes.set(xlabel=f"sigma told ({unit})", ylabel=f"RMS error possible given the fit's sigma ({unit})")
     for x, y, words, across in ((0.03, 0.97, "sigma too small", "left"), (0.97, 0.03, "sigma too large", "right")):
         along = "top" if y > 0.5 else "bottom"
         axes.text(x, y, words, transform=axes.transAxes, ha=across, va=along, size=6.5, color=style.QUIET)
@@ -78,11 +79,13 @@ def _draw_bins(axes: Axes, reliability: Mapping[str, Reliability], unit: str) ->
 def log_ticks(axis: Axis) -> None:
     """Label a logarithmic axis, whose limits are set: at 1, 2 and 5 times powers of ten, in plain numbers.
 
-    Over more than two decades and a half only some powers of ten find room, and are written as such.
+    Over more than two decades and a half only some powers of ten find room, and are written as such; within a factor of
+    five there are too few of these numbers, and ticks are those of a linear axis.
     """
     low, high = axis.get_view_interval()
     few = high > 300 * low
-    axis.set_major_locator(LogLocator(numticks=7) if few else LogLocator(subs=(1.0, 2.0, 5.0)))
+    between = MaxNLocator(5, steps=[1, 2, 5, 10]) if high < 5 * low else LogLocator(subs=(1.0, 2.0, 5.0))
+    axis.set_major_locator(LogLocator(numticks=7) if few else between)
     axis.set_major_formatter(FuncFormatter(_power if few else _plain))
     axis.set_minor_formatter(NullFormatter())
     axis.set_tick_params(which="minor", size=0)
@@ -102,7 +105,13 @@ def _power(value: float, _: int) -> str:
 
 
 def _plain(value: float, _: int) -> str:
-    return number(float(f"{value:.3g}"), 1)
+    """Return the value with as many digits as it has, at most four.
+
+    >>> _plain(1.4, 0), _plain(0.0225, 0), _plain(2.0, 0)
+    ('1.4', '0.0225', '2')
+    """
+    digits = next(n for n in range(1, 5) if n == 4 or math.isclose(float(f"{value:.{n}g}"), value, rel_tol=1e-9))
+    return number(float(f"{value:.{digits}g}"), digits)
 
 
 def _draw_coverage(axes: Axes, coverage: Mapping[str, Mapping[float, float]]) -> None:
