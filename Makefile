@@ -24,7 +24,7 @@ demo: $(STAMP)  ## simulate a film, measure it, print where the report is
 	$(BIN)/dipolar demo --out demo
 
 test: $(STAMP)  ## all tests with shapes and types checked, then the surface once more imported eagerly
-	$(BIN)/python -m pytest -n 2 --jaxtyping-packages=dipolar,beartype.beartype
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --jaxtyping-packages=dipolar,beartype.beartype
 	EAGER_IMPORT=1 $(BIN)/python -m pytest -q -p no:cacheprovider tests/test_house.py
 
 check: $(STAMP)  ## style, format, types, and the direction of imports
