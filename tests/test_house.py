@@ -42,6 +42,17 @@ def test_the_stub_lists_the_same_names():
     assert ast.literal_eval(listed.value) == dipolar.__all__
 
 
+def test_torch_lives_where_networks_live():
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] in ("torch", "safetensors") for name in named):
+                found.add(path.relative_to(PACKAGE).parts[0])
+    assert found <= {"learn", "run", "simulate"}
+
+
 def test_every_public_name_has_a_docstring():
     for name in dipolar.__all__:
         assert getattr(dipolar, name).__doc__, name

@@ -26,7 +26,7 @@ from dipolar.learn.familiarity import learn_familiarity
 from dipolar.learn.networks import Finder
 from dipolar.learn.predictor import Model, predict
 from dipolar.learn.store import write_model
-from dipolar.recipes.models import SHIPPED, open_model
+from dipolar.recipes.models import open_model
 from dipolar.recipes.network_says import network_notes
 from dipolar.recipes.networks import Networks, look
 from dipolar.recipes.predict import predict_image
@@ -375,7 +375,6 @@ def test_the_command_line_predicts(film, models, capsys):
     assert "does not match its card" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not (SHIPPED / "finder.safetensors").is_file(), reason="no shipped models in this checkout")
 def test_the_networks_that_come_along_tell_the_truth(film):
     found = predict_image(film.image, lattice_pm=396.0, maps=False)
     mine, its = films.pair_cells(found.cells, film.truth_cells)

@@ -24,7 +24,9 @@ TOLERANCE = 1e-4
 """Largest difference from PyTorch that is let pass, as a share of the largest output, or of 1 if that is more."""
 
 
-def export_onnx(network: nn.Module, path: str | Path, *, example: Float[Tensor, "batch channel y x"]) -> float:
+def export_onnx(
+    network: nn.Module, path: str | Path, *, example: Float[Tensor, "batch channel y x"] | None = None
+) -> float:
     """Return the largest difference between what ONNX and PyTorch say, after writing the network as ONNX.
 
     Batch, height and width stay free: the comparison is made on the example, and on one that is twice as high and wide.
@@ -36,7 +38,7 @@ def export_onnx(network: nn.Module, path: str | Path, *, example: Float[Tensor, 
     path
         File to write, whole or not at all.
     example
-        An input such as the network is for.
+        An input such as the network is for; None: noise of 96 × 96 px, one channel.
 
     Returns
     -------
@@ -53,6 +55,8 @@ def export_onnx(network: nn.Module, path: str | Path, *, example: Float[Tensor, 
     for module in ("onnx", "onnxscript"):
         _extra(module)
     network = deepcopy(network).cpu().eval()
+    if example is None:
+        example = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 96, 96)).astype(np.float32))
     example = example.detach().cpu()
     with atomic_file(Path(path)) as part:
         _write(network, part, example)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from dipolar.recipes.network_says import network_notes, prediction_of
 from dipolar.recipes.networks import Networks, View, find, focus, look, tell
 from dipolar.recipes.plan import Plan, prepare
 from dipolar.recipes.predict_settings import PredictSettings
-from dipolar.recipes.record import Clock
+from dipolar.recipes.record import Clock, versions
 from dipolar.recipes.settings import change
 from dipolar.recipes.train import TrainedModel
 
@@ -152,7 +151,6 @@ def _with(
     )
     walls = 0 if maps is None else len(maps.walls)
     told = network_notes(networks, view, prediction, refined=settings.refine, walls=walls)
-    libraries = {name: version(name) for name in ("torch", "safetensors")}
     return replace(
         measurement,
         findings=findings,
@@ -160,7 +158,7 @@ def _with(
         record=replace(
             record,
             settings=settings.model_dump(),
-            versions={**record.versions, **libraries},
+            versions=versions(networks=True),
             notes=(*told, *record.notes),
         ),
     )

@@ -14,6 +14,7 @@ from dipolar import __version__
 from dipolar.core.contracts import Progress
 
 LIBRARIES = ("numpy", "scipy", "numba", "rosettasciio", "tifffile", "h5py", "pillow")
+NETWORKS = ("torch", "safetensors")
 
 
 def now() -> str:
@@ -21,10 +22,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of dipolar, Python and the libraries that do the work."""
+def versions(*, networks: bool = False) -> dict[str, str]:
+    """Return the versions of dipolar, Python and the libraries that do the work, those of networks where they do."""
     found = {"dipolar": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
+    for name in LIBRARIES + (NETWORKS if networks else ()):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

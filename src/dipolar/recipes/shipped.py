@@ -85,7 +85,7 @@ def train_finder(out: Path, *, count: int, steps: int, progress: Progress = sile
         window_px=80,
         windows="sliding",
         training=_training(count, FINDER_SEED, choices, cpu_seconds=trained.cpu_seconds),
-        versions=versions(),
+        versions=versions(networks=True),
         created=now(),
     )
     model = Model(name="finder", card=card, networks=(trained.network,))
@@ -147,7 +147,7 @@ def train_regressor(
             **_training(count, REGRESSOR_SEED, choices, cpu_seconds=spent),
             "finder_sha256": finder.card.sha256,
         },
-        versions=versions(),
+        versions=versions(networks=True),
         created=now(),
     )
     model = Model(name="regressor", card=card, networks=tuple(networks))

@@ -132,7 +132,7 @@ def _write(study: Study, figures: Mapping[str, Figure], folder: Path, settings: 
             write_bytes(folder / f"{name}.{file_format}", encode(drawn, file_format))
     record = Record(
         settings=settings.model_dump(),
-        versions=versions(),
+        versions=versions(networks=True),
         inputs={},
         seeds={"study": settings.seed},
         timings_s=clock.seconds,

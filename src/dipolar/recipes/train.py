@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import DataError
@@ -236,7 +235,7 @@ def _card(
             "stopped": [one.stopped for one in trained],
             "cpu_seconds": round(sum(one.cpu_seconds for one in trained), 1),
         },
-        versions={**versions(), "torch": torch.__version__},
+        versions=versions(networks=True),
         created=now(),
     )
 
