@@ -511,7 +511,7 @@ def test_a_failure_leaves_nothing_and_an_earlier_model_whole(trained, tmp_path, 
 # --- ONNX
 
 
-def fake_export(network, path, *, example):
+def fake_export(network, path):
     assert {type(layer).__name__ for layer in network.modules()} & {"Lift", "Turn", "Head"} == set()
     path.write_bytes(str(path).encode())
     return 1e-6
