@@ -1,0 +1,1 @@
+"""Patches → components: PCA, NMF, ICA, clusters and manifolds, without a label."""
