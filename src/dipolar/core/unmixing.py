@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from dipolar.core.nouns import Image, Record
+
 Method = Literal["pca", "nmf", "ica", "gmm", "kmeans", "tsne", "mds", "isomap", "umap", "rvae"]
 """Ways to unmix, as they are typed."""
 Fact = float | int | str | bool
@@ -144,3 +146,39 @@ class Components:
     """What it says of itself: converged, iterations, BIC, stress, explained variance, CPU seconds."""
     notes: tuple[str, ...] = ()
     """What a reader must know: not converged and what to do, subsampled, modes mixed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Unmixed:
+    """What one run of ``dipolar image unmix`` found, with all that maps and tables need; not the patches themselves."""
+
+    image: Image
+    """The image that patches were cut from."""
+    positions_px: Float[np.ndarray, "patch 2"]
+    """Middle (y, x) of each patch in the image."""
+    site: Int32[np.ndarray, " patch"]
+    """Row of the cell (or column) that each stands on, in the table of the measurement."""
+    displacement_px: Float[np.ndarray, "patch 2"]
+    """Displacement (dy, dx) measured there, in image px; nan where none is."""
+    displacement_sigma_px: Float[np.ndarray, "patch 2"]
+    """One standard error of each; nan where unknown."""
+    window_px: int
+    """Edge of the patches, in patch px."""
+    step_px: float
+    """Image px per patch px."""
+    lattice_px: Float[np.ndarray, "2 2"]
+    """Mean lattice vectors a and b as rows of (y, x), in image px."""
+    pixel_size_pm: float | None
+    """Of the image; None where unknown."""
+    centred_on: Literal["cells", "A", "B"]
+    """What patches are centred on."""
+    channels: tuple[str, ...]
+    """What their channels are."""
+    normalization: str
+    """How they were normalised."""
+    dropped: Mapping[str, int]
+    """Sites without a patch, counted by reason."""
+    components: Components
+    """What they are made of."""
+    record: Record
+    """What made it."""
