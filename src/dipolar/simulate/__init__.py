@@ -16,9 +16,11 @@ from dipolar.simulate.render import render_columns
 from dipolar.simulate.series import SeriesSettings, SimulatedSeries, simulate_series
 from dipolar.simulate.settings import FilmSettings
 from dipolar.simulate.truth import truth_cells
+from dipolar.simulate.variants import FOUR_VARIANTS, VariantSet, VariantSettings, variant_set
 
 __all__ = [
     "COMPOSITIONS",
+    "FOUR_VARIANTS",
     "LOW_DOSE",
     "MATERIALS",
     "PUBLISHED_VARIANCES",
@@ -32,6 +34,8 @@ __all__ = [
     "Simulated",
     "SimulatedSeries",
     "TrainingFilm",
+    "VariantSet",
+    "VariantSettings",
     "benchmark_film",
     "composition_film",
     "count",
@@ -45,6 +49,7 @@ __all__ = [
     "simulate_series",
     "simulate_wave",
     "truth_cells",
+    "variant_set",
     "wall",
     "waved",
     "with_gaussian_noise",
