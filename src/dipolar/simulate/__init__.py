@@ -6,43 +6,55 @@ from dipolar.simulate.composition import COMPOSITIONS, composition_film
 from dipolar.simulate.crystal import Dislocation, Layer
 from dipolar.simulate.detector import count
 from dipolar.simulate.domains import Domains, wall
-from dipolar.simulate.film import Simulated, simulate_film
+from dipolar.simulate.film import Simulated, record_specimen, simulate_film
 from dipolar.simulate.limits import cramer_rao, displacement_limit, rms_per_component
 from dipolar.simulate.materials import MATERIALS, Material, material_named
 from dipolar.simulate.noise import PUBLISHED_VARIANCES, with_gaussian_noise
+from dipolar.simulate.patterned import PATTERNED_FILM, LabelledFilm, patterned_film
+from dipolar.simulate.polydomain import Polydomain, Regions
 from dipolar.simulate.random_films import TrainingFilm, random_film
 from dipolar.simulate.ranges import FilmRanges
 from dipolar.simulate.render import render_columns
 from dipolar.simulate.series import SeriesSettings, SimulatedSeries, simulate_series
 from dipolar.simulate.settings import FilmSettings
+from dipolar.simulate.superlattice import Superlattice
 from dipolar.simulate.truth import truth_cells
 from dipolar.simulate.variants import FOUR_VARIANTS, VariantSet, VariantSettings, variant_set
+from dipolar.simulate.vortex import Vortices
 
 __all__ = [
     "COMPOSITIONS",
     "FOUR_VARIANTS",
     "LOW_DOSE",
     "MATERIALS",
+    "PATTERNED_FILM",
     "PUBLISHED_VARIANCES",
     "Dislocation",
     "Domains",
     "FilmRanges",
     "FilmSettings",
+    "LabelledFilm",
     "Layer",
     "Material",
+    "Polydomain",
+    "Regions",
     "SeriesSettings",
     "Simulated",
     "SimulatedSeries",
+    "Superlattice",
     "TrainingFilm",
     "VariantSet",
     "VariantSettings",
+    "Vortices",
     "benchmark_film",
     "composition_film",
     "count",
     "cramer_rao",
     "displacement_limit",
     "material_named",
+    "patterned_film",
     "random_film",
+    "record_specimen",
     "render_columns",
     "rms_per_component",
     "simulate_film",

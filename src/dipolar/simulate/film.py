@@ -48,7 +48,25 @@ def simulate_film(settings: FilmSettings, *, rng: np.random.Generator, basis: Ba
     basis
         Which sublattice stands at the corners of the true cells.
     """
-    film = specimen(settings, rng=rng)
+    return record_specimen(settings, specimen(settings, rng=rng), rng=rng, basis=basis)
+
+
+def record_specimen(
+    settings: FilmSettings, film: Specimen, *, rng: np.random.Generator, basis: Basis = "A"
+) -> Simulated:
+    """Return the image of a specimen that is there already, with its truth; see `simulate_film`.
+
+    Parameters
+    ----------
+    settings
+        The microscope; of the film only what lies between the columns.
+    film
+        The columns of the crystal.
+    rng
+        Draws amorphous columns, row jitter, counts, readout.
+    basis
+        Which sublattice stands at the corners of the true cells.
+    """
     drift = drift_of_rows(settings)
     profile = _profile(settings)
     extra = random_columns(settings, rng=rng)
