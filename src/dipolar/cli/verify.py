@@ -16,7 +16,7 @@ def verify(path: Path, /, *, json: Annotated[bool, Parameter(negative="")] = Fal
     Parameters
     ----------
     path
-        A result.h5, or the folder that holds one; or a model, NAME, NAME.safetensors or NAME.json.
+        A result.h5 or components.h5, or the folder that holds one; or a model, NAME, NAME.safetensors or NAME.json.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """

@@ -7,7 +7,7 @@ from dipolar.io.cif import read_motif
 from dipolar.io.folder import result_folder, write_run_json
 from dipolar.io.frames import open_frames
 from dipolar.io.images import check_image, open_image
-from dipolar.io.result_file import load, save, verify
+from dipolar.io.result_file import load, load_measurement, save, verify
 from dipolar.io.tables import read_cells_csv, read_columns_csv, write_cells_csv, write_columns_csv
 from dipolar.io.units import length_pm
 
@@ -15,6 +15,7 @@ __all__ = [
     "check_image",
     "length_pm",
     "load",
+    "load_measurement",
     "open_frames",
     "open_image",
     "read_cells_csv",

@@ -10,17 +10,20 @@ import numpy as np
 from dipolar.core.errors import MissingExtraError
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Cells, Columns, Image
+from dipolar.core.unmixing import Unmixed
+from dipolar.io.components_export import components_dataset, modes_signal
+from dipolar.io.components_table import components_table
 from dipolar.io.tables import cells_table, columns_table
 
 
-def to_pandas(result: Cells | Columns | Measurement) -> Any:
-    """Return a DataFrame with the names of `columns.csv` or `cells.csv`.
+def to_pandas(result: Cells | Columns | Measurement | Unmixed) -> Any:
+    """Return a DataFrame with the names of `columns.csv`, `cells.csv` or `components.csv`.
 
     Parameters
     ----------
     result
-        Columns, cells, or a whole measurement: then its cells, with the values and the sigma of every field
-        (strain, rotation) beside them.
+        Columns, cells, what unmixing found, or a whole measurement: then its cells, with the values and the sigma of
+        every field (strain, rotation) beside them.
 
     Raises
     ------
@@ -32,6 +35,8 @@ def to_pandas(result: Cells | Columns | Measurement) -> Any:
         return pandas.DataFrame(columns_table(result))
     if isinstance(result, Cells):
         return pandas.DataFrame(cells_table(result))
+    if isinstance(result, Unmixed):
+        return pandas.DataFrame(components_table(result))
     table = cells_table(result.cells)
     for field in result.fields:
         if len(field.values) == len(result.cells.flags):
@@ -40,8 +45,11 @@ def to_pandas(result: Cells | Columns | Measurement) -> Any:
     return pandas.DataFrame(table)
 
 
-def to_xarray(cells: Cells) -> Any:
+def to_xarray(result: Cells | Unmixed) -> Any:
     """Return a Dataset of the largest grain on its lattice, with dimensions `row` and `col`; nan where no cell is.
+
+    Of what unmixing found, a Dataset of every column of `components.csv` over `patch`, with modes, cluster means and
+    decoded pictures over `channel`, `y` and `x` of a patch.
 
     Raises
     ------
@@ -49,6 +57,9 @@ def to_xarray(cells: Cells) -> Any:
         Where xarray is not installed.
     """
     xarray = _extra("xarray")
+    if isinstance(result, Unmixed):
+        return xarray.Dataset(**components_dataset(result))
+    cells = result
     grains, counts = np.unique(cells.grain, return_counts=True)
     inside = cells.grain == grains[np.argmax(counts)] if len(grains) else np.zeros(0, dtype=bool)
     row, col = cells.row[inside], cells.col[inside]
@@ -69,15 +80,23 @@ def to_xarray(cells: Cells) -> Any:
     )
 
 
-def to_hyperspy(image: Image) -> Any:
+def to_hyperspy(result: Image | Unmixed) -> Any:
     """Return a HyperSpy Signal2D, calibrated in nm where the pixel size is known, with voltage and title.
+
+    Of what unmixing found, the pictures that tell what components mean, one after the other: modes, cluster means, or
+    what an autoencoder draws for angles once around.
 
     Raises
     ------
+    DataError
+        Where the method makes no pictures.
     MissingExtraError
         Where HyperSpy is not installed.
     """
     signals = _extra("hyperspy.signals")
+    if isinstance(result, Unmixed):
+        return signals.Signal2D(**modes_signal(result))
+    image = result
     known = image.pixel_size_pm is not None
     scale = image.pixel_size_pm / 1000.0 if image.pixel_size_pm is not None else 1.0
     axes = [

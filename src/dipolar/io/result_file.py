@@ -1,4 +1,4 @@
-"""The one result file: a `Measurement` in HDF5, compressed, checksummed twice, and replaced in one step.
+"""The one result file: a `Measurement`, or `Unmixed`, in HDF5, compressed, checksummed twice, replaced in one step.
 
 Every dataset carries HDF5's own Fletcher-32 and a SHA-256; one more SHA-256 covers all attributes, the names of
 everything included. The nouns are groups, so that any HDF5 program can read the arrays.
@@ -19,9 +19,14 @@ import numpy as np
 from dipolar.core.atomic import atomic_file, sha256_of
 from dipolar.core.errors import ChecksumError, FormatError
 from dipolar.core.measurement import Measurement
+from dipolar.core.unmixing import Unmixed
 from dipolar.io.codec import read_noun, write_noun
 
 FORMAT = "dipolar measurement"
+FORMATS: dict[str, type] = {FORMAT: Measurement, "dipolar components": Unmixed}
+"""What a file says it holds → the noun."""
+NAMES = ("result.h5", "components.h5")
+"""Result files in result folders."""
 VERSION = 1
 """Raised when an older dipolar could not read the file any more."""
 
@@ -29,8 +34,8 @@ _SUM = "sha256"
 _SUM_OF_ATTRIBUTES = "sha256_of_attributes"
 
 
-def save(measurement: Measurement, path: str | Path) -> None:
-    """Write a measurement; what was at `path` is replaced only once the new file is complete on disk.
+def save(result: Measurement | Unmixed, path: str | Path) -> None:
+    """Write a measurement, or components; what was at `path` is replaced only once the new file is complete on disk.
 
     Raises
     ------
@@ -39,17 +44,17 @@ def save(measurement: Measurement, path: str | Path) -> None:
     """
     # Metadata of HDF5 1.10 carry checksums; the default, older layout has none.
     with atomic_file(Path(path)) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
-        file.attrs["format"] = np.bytes_(FORMAT)
+        file.attrs["format"] = np.bytes_(next(name for name, kind in FORMATS.items() if isinstance(result, kind)))
         file.attrs["format_version"] = VERSION
-        write_noun(file, measurement)
+        write_noun(file, result)
         for _, node in _nodes(file):
             if isinstance(node, h5py.Dataset):
                 node.attrs[_SUM] = np.bytes_(_sum_of_data(node))
         file.attrs[_SUM_OF_ATTRIBUTES] = np.bytes_(_sum_of_attributes(file))
 
 
-def load(path: str | Path) -> Measurement:
-    """Return the measurement in a result file; ``load`` after ``save`` is identity.
+def load(path: str | Path) -> Measurement | Unmixed:
+    """Return the measurement, or the components, in a result file; ``load`` after ``save`` is identity.
 
     Raises
     ------
@@ -60,8 +65,28 @@ def load(path: str | Path) -> Measurement:
     """
     path = Path(path)
     with _opened(path) as file:
-        found = read_noun(file, Measurement)
-    assert isinstance(found, Measurement)
+        found = read_noun(file, FORMATS[file.attrs["format"].decode()])
+    assert isinstance(found, (Measurement, Unmixed))
+    return found
+
+
+def load_measurement(path: str | Path) -> Measurement:
+    """Return the measurement in a result file.
+
+    Raises
+    ------
+    FormatError
+        Where it is no result file, one of a newer dipolar, or holds components.
+    ChecksumError
+        Where an array cannot be read back as it was written.
+    """
+    found = load(path)
+    if not isinstance(found, Measurement):
+        raise FormatError(
+            "a result of measuring was expected.",
+            got=f"{path}: components of {found.image.name or 'an image'}",
+            do="give the image, or the result of dipolar image measure",
+        )
     return found
 
 
@@ -88,7 +113,7 @@ def verify(path: str | Path) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if path.is_dir():
-        path = path / "result.h5"
+        path = next((path / name for name in NAMES if (path / name).is_file()), path / NAMES[0])
     if not path.is_file():
         raise FormatError("a result file must exist", got=f"{path}: no such file", do="check the path")
     with path.open("rb") as stream:
@@ -109,7 +134,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _check_version(file: Any, path: Path) -> None:
     said = file.attrs.get("format", b"")  # bytes where we wrote it; anything at all in files of others
-    if not isinstance(said, bytes) or bytes(said) != FORMAT.encode():
+    if not isinstance(said, bytes) or bytes(said) not in [name.encode() for name in FORMATS]:
         raise FormatError(
             "a result file says that it is one", got=f"{path.name} is another HDF5 file", do="give a result.h5"
         )

@@ -14,7 +14,7 @@ from dipolar.core.contracts import Progress
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Cells, Columns, Image
-from dipolar.io import load, sha256_of
+from dipolar.io import load_measurement, sha256_of
 from dipolar.learn.networks import Regressor
 from dipolar.learn.scale import Seen, see
 from dipolar.learn.targets import usable
@@ -76,7 +76,7 @@ def open_source(one: str | Path | Image | Measurement, settings: TrainSettings, 
         path = Path(one)
         inner = path / "result.h5"
         is_result = inner.is_file() or _holds_result(path)
-        measured = load(path) if is_result else _measure(path, settings, progress)
+        measured = load_measurement(path) if is_result else _measure(path, settings, progress)
         digest = sha256_of(inner if inner.is_file() else path)  # some images are folders too
     else:
         raise DataError("file names, Images or Measurements were expected.", got=type(one).__name__)

@@ -1,0 +1,162 @@
+"""The sheet of a rotation-invariant autoencoder: where angles point and which variants they are, or why not to ask."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dipolar.core.unmixing import Angles, Unmixed
+
+from . import colour, style
+from .unmix_angle_parts import circle_of, decoded_wheel, diagnosis_text, draw_history, draw_manifold, notice_lines
+from .unmix_clusters import cluster_maps, map_places, mean_sections, measured, vector_colours, wheel
+from .unmix_parts import (
+    MARGIN_MM,
+    Section,
+    Tiles,
+    draw_map,
+    draw_values,
+    sheet,
+    text_mm,
+    tiles_of,
+)
+from .wording import number
+
+TITLE = "Rotation-invariant autoencoder"
+RED, PALE = "#B00020", "#FDECEE"
+MOST_LATENTS = 4
+SIGMA_MM = 15.0
+
+
+@style.styled
+def angle_sheet(unmixed: Unmixed) -> Figure:
+    """Return maps of the decoded dipole and of the angle, its histogram, what is decoded, latents, and the diagnosis.
+
+    Where the diagnosis finds that the angle means nothing, a notice with the remedy stands in the place of its maps.
+    """
+    found = unmixed.components.angles
+    if found is None:
+        return style.message("no angle was looked for", title=TITLE, name=unmixed.image.name)
+    tiles = tiles_of(unmixed)
+    if found.verdict == "good":
+        sections = [_dipole_maps(unmixed, found, tiles), _decoded(unmixed, found)]
+    else:
+        sections = [_notice(found), _decoded(unmixed, found)]
+    if found.latent.shape[1] or found.offset_px is not None:
+        sections.append(_latents(unmixed, found, tiles))
+    if unmixed.components.cluster is not None:
+        sections += [cluster_maps(unmixed, tiles), *mean_sections(unmixed)]
+    sections.append(_training(unmixed, found))
+    return sheet(sections, title=TITLE, name=unmixed.image.name)
+
+
+def _notice(found: Angles) -> Section:
+    """Return a red box that says what is wrong and what to do."""
+    lines = notice_lines(found)
+    tall = 10.0 + 4.2 * len(lines)
+
+    def draw(drawn: Figure, top: float) -> None:
+        width, height = (float(inches) / style.MM for inches in drawn.get_size_inches())
+        box = Rectangle(
+            (MARGIN_MM / width, 1 - (top + tall - 3) / height), 1 - 2 * MARGIN_MM / width, (tall - 4) / height,
+            transform=drawn.transFigure, facecolor=PALE, edgecolor=RED, linewidth=1.2,
+        )  # fmt: skip
+        drawn.add_artist(box)
+        text_mm(drawn, (MARGIN_MM + 4, top + 3), lines[0], size=9.0, weight="bold", ink=RED)
+        text_mm(drawn, (MARGIN_MM + 4, top + 8.5), "\n".join(lines[1:]), size=7.5)
+
+    return Section(title="", tall_mm=tall, draw=draw)
+
+
+def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
+    """Return the maps of the dipole, of the angle alone, and of what was measured, with their wheels."""
+    dipoles, radius, unit = vector_colours(unmixed, found.dipole_px)
+    turns = np.stack([-np.sin(np.radians(found.angle_deg)), np.cos(np.radians(found.angle_deg))], axis=1)
+    maps = [
+        ("decoded dipole", dipoles),
+        ("angle", colour.displacement_colours(turns, full_radius=1.0)),
+    ]
+    if measured(unmixed):
+        scale = 1.0 if unmixed.pixel_size_pm is None else unmixed.pixel_size_pm
+        maps.append(
+            ("measured displacement", colour.displacement_colours(scale * unmixed.displacement_px, full_radius=radius))
+        )
+    room = style.TWO_COLUMNS_MM - 30.0
+    width, height, places = map_places(tiles, len(maps), room=room)
+    tall = max(places[-1][1] + height, 40.0)
+
+    def draw(drawn: Figure, top: float) -> None:
+        for (title, shades), (left, down) in zip(maps, places, strict=True):
+            axes = style.axes_mm(drawn, left, top + down, width, height)
+            draw_map(axes, tiles, shades, title=title)
+            if (left, down) == places[0]:
+                style.scale_bar(axes, unmixed.pixel_size_pm)
+        wheel(drawn, (style.TWO_COLUMNS_MM - 24, top + 8), unmixed, radius=radius)
+        text_mm(drawn, (style.TWO_COLUMNS_MM - 28, top + 33), _told(unmixed, found, unit), ink=style.QUIET)
+
+    return Section(title="which way, at every site", tall_mm=tall + 4, draw=draw)
+
+
+def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
+    scale = 1.0 if unmixed.pixel_size_pm is None else unmixed.pixel_size_pm
+    lengths = np.hypot(*found.dipole_px.T)
+    known = lengths[np.isfinite(lengths)]
+    length = f"{number(scale * float(np.median(known)), 3)} {unit}" if len(known) else "unreadable"
+    sigma = number(float(np.nanmedian(found.sigma_deg)), 2)
+    zero = "sense and zero\nas measured" if found.registered else "from any zero,\nin any sense"
+    return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}°\nangle: {zero}"
+
+
+def _decoded(unmixed: Unmixed, found: Angles) -> Section:
+    """Return the histogram around the circle, the pictures around it, and the grid over two latents."""
+    tall = 58.0
+
+    def draw(drawn: Figure, top: float) -> None:
+        left = MARGIN_MM
+        if found.verdict == "good":
+            circle_of(drawn, (left, top + 1), found)
+            left += 60.0
+        decoded_wheel(drawn, (left, top + 1), found)
+        left += 60.0
+        draw_manifold(drawn, (left, top + 4), found, edge_mm=48.0)
+
+    title = "angles and their variants; what is decoded around the circle; and over ±2σ of the other latents"
+    if found.verdict != "good":
+        title = "what is decoded around the circle, and over ±2σ of the other latents"
+    return Section(title=title, tall_mm=tall, draw=draw)
+
+
+def _latents(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
+    """Return maps of the further latents and of the offset."""
+    count = min(found.latent.shape[1], MOST_LATENTS)
+    total = count + (found.offset_px is not None)
+    width, height, places = map_places(tiles, max(total, 3), room=style.TWO_COLUMNS_MM - 26.0)
+    width, height = width - 5.0, height * (width - 5.0) / width
+    tall = max(places[total - 1][1] + height, 32.0 if found.offset_px is not None else 0.0)
+
+    def draw(drawn: Figure, top: float) -> None:
+        for place in range(count):
+            left, down = places[place]
+            where = (left, top + down, width, height)
+            draw_values(drawn, where, tiles, found.latent[:, place], title=f"latent {place + 1}")
+        if found.offset_px is not None:
+            left, down = places[count]
+            shades, radius, _ = vector_colours(unmixed, _from_middle(found.offset_px))
+            draw_map(style.axes_mm(drawn, left, top + down, width, height), tiles, shades, title="offset")
+            wheel(drawn, (style.TWO_COLUMNS_MM - 23, top + 6), unmixed, radius=radius)
+
+    return Section(title="the other latents" if count else "the offset", tall_mm=tall + 4, draw=draw)
+
+
+def _from_middle(offset_px: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "patch 2"]:
+    return offset_px - np.nanmedian(offset_px, axis=0)
+
+
+def _training(unmixed: Unmixed, found: Angles) -> Section:
+    def draw(drawn: Figure, top: float) -> None:
+        draw_history(style.axes_mm(drawn, MARGIN_MM + 12, top + 4, 62, 36), found)
+        text_mm(drawn, (MARGIN_MM + 88, top + 4), diagnosis_text(unmixed.components, found), size=6.5)
+
+    return Section(title="how it learned, and what tells whether the angle can be trusted", tall_mm=53.0, draw=draw)
