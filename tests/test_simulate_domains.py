@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dipolar.core.errors import SettingsError
+from dipolar.core.units import magnitude
 from dipolar.recipes.settings import SimulateSettings
 from dipolar.recipes.simulate import simulate_image, write_simulated
 from dipolar.simulate.truth_domains import true_domains
@@ -26,3 +28,21 @@ def test_without_wall_or_polarization(options, domains, tmp_path):
     write_simulated(tmp_path / "made", settings=settings)
     lines = (tmp_path / "made" / "truth_domains.csv").read_text().splitlines()
     assert lines[0].startswith("domain,y_px,x_px") and len(lines) == 1 + domains
+
+
+@pytest.mark.parametrize("pattern", ["superlattice", "regions", "vortex"])
+def test_films_with_a_pattern_have_their_labels_in_the_table_of_cells(pattern, tmp_path):
+    settings = SimulateSettings(pattern=pattern, height_px=400, width_px=400, displacement_pm=30.0)
+    made, _ = write_simulated(tmp_path / "made", settings=settings)
+    head, *rows = (tmp_path / "made" / "truth_cells.csv").read_text().splitlines()
+    assert head.endswith("domain,domain_probability,composition,layer,variant") and len(rows) > 100
+    variants = {int(row.rsplit(",", 1)[1]) for row in rows}
+    assert variants <= {-1} if pattern == "vortex" else len(variants) > 2
+    assert magnitude(made.truth_cells.displacement_px).max() * 17.25 == pytest.approx(30.0, abs=0.5)
+    domains = (tmp_path / "made" / "truth_domains.csv").read_text().splitlines()
+    assert (len(domains) == 1) == (pattern == "vortex")
+
+
+def test_a_pattern_is_refused_beside_what_it_has_no_use_for():
+    with pytest.raises(SettingsError, match=r"does not use layers, wall\.\n.*wall='109'\n.*leave out layers, wall"):
+        simulate_image(pattern="vortex", layers="SrTiO3", wall="109")

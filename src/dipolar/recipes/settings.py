@@ -144,8 +144,18 @@ class SimulateSettings(Settings):
     width_px: int = Field(1024, ge=32, le=16384, description="Columns of the image.")
     pixel_size_pm: LengthPm = Field(17.25, description="Edge of a pixel in pm. A unit may follow: 0.01725nm.")
     rotation_deg: Finite = Field(0.0, description="Rotation of the crystal, counter-clockwise on the screen.")
+    pattern: Literal["none", "superlattice", "regions", "vortex"] = Field(
+        "none",
+        description="Instead of layers and a wall, one BiFeO3 crystal with a pattern of cells that are labelled in "
+        "truth_cells.csv: layers of a polar and of another crystal with domains through them, regions of four variants "
+        "in shares of 40, 30, 20 and 10 %, or a vortex.",
+    )
     displacement_pm: float | None = Field(
-        None, ge=0, le=100, description="Displacement of B in every polar layer, instead of that of its material."
+        None,
+        ge=0,
+        le=100,
+        description="Displacement of B in every polar layer, instead of that of its material; in a pattern instead of "
+        "35 pm.",
     )
     ratio_b_to_a: float | None = Field(
         None, ge=0, le=10, description="Brightness of B over that of A, instead of that of the material."

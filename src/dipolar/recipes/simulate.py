@@ -19,7 +19,18 @@ from dipolar.io.finding_tables import domains_table
 from dipolar.io.tables import write_table
 from dipolar.recipes.record import now, versions
 from dipolar.recipes.settings import SimulateSettings, change
-from dipolar.simulate import Dislocation, FilmSettings, Layer, Simulated, material_named, simulate_film, wall
+from dipolar.simulate import (
+    Dislocation,
+    FilmSettings,
+    LabelledFilm,
+    Layer,
+    Simulated,
+    material_named,
+    patterned_film,
+    simulate_film,
+    wall,
+)
+from dipolar.simulate.pattern_names import pattern_named
 from dipolar.simulate.truth_domains import true_domains
 
 
@@ -39,19 +50,43 @@ def simulate_image(settings: SimulateSettings | None = None, **changes: Any) -> 
         If a setting is unknown or not allowed.
     """
     settings = change(settings or SimulateSettings(), changes)
-    made = simulate_film(film_settings(settings), rng=np.random.default_rng(settings.seed))
-    return replace(made, image=replace(made.image, name=f"film.{settings.format[:3]}"))
+    return _simulated(settings)[0]
+
+
+def _simulated(settings: SimulateSettings) -> tuple[Simulated, LabelledFilm | None]:
+    """Return the film, and its labels where it carries a pattern."""
+    rng, film = np.random.default_rng(settings.seed), film_settings(settings)
+    labelled = None
+    if settings.pattern != "none":
+        _check_pattern(settings)
+        pattern = pattern_named(settings.pattern, displacement_pm=settings.displacement_pm)
+        labelled = patterned_film(pattern, film, rng=rng)
+    made = labelled.simulated if labelled else simulate_film(film, rng=rng)
+    return replace(made, image=replace(made.image, name=f"film.{settings.format[:3]}")), labelled
+
+
+def _check_pattern(settings: SimulateSettings) -> None:
+    """Refuse what a pattern has no use for."""
+    unused = [name for name in ("layers", "wall", "wall_width_pm") if name in settings.changed()]
+    if unused:
+        names = ", ".join(unused)
+        raise SettingsError(
+            f"A film with a pattern is one crystal, and does not use {names}.",
+            got=f"pattern={settings.pattern!r} and "
+            + ", ".join(f"{name}={getattr(settings, name)!r}" for name in unused),
+            do=f"leave out {names}, or the pattern",
+        )
 
 
 def film_settings(settings: SimulateSettings) -> FilmSettings:
     """Return the film that these settings describe."""
-    domains = None
+    domains, stack = None, settings.stack if settings.pattern == "none" else (("BiFeO3", 1.0),)
     if settings.wall != "none":
         domains = wall(settings.wall, width_pm=settings.wall_width_pm)
     return FilmSettings(
         shape_px=(settings.height_px, settings.width_px),
         pixel_size_pm=settings.pixel_size_pm,
-        layers=tuple(Layer(material=material_named(name), share=share) for name, share in settings.stack),
+        layers=tuple(Layer(material=material_named(name), share=share) for name, share in stack),
         displacement_pm=settings.displacement_pm,
         ratio_b_to_a=settings.ratio_b_to_a,
         domains=domains,
@@ -98,23 +133,39 @@ def write_simulated(
     out = Path(out)
     with result_folder(out) as folder:
         progress("simulating", 0.0)
-        made = simulate_image(settings)
+        made, labelled = _simulated(settings)
         progress("writing", 0.0)
-        for name, write in files_of(made, settings).items():
+        for name, write in files_of(made, settings, labelled).items():
             write(folder / name)
         write_run_json(folder, record_of(settings), extra={})
         progress("writing", 1.0)
     return made, out / made.image.name
 
 
-def files_of(made: Simulated, settings: SimulateSettings) -> dict[str, Callable[[Path], None]]:
-    """Return the files of a simulation by name, each as a function that writes it to a path."""
-    truth = _true_domains(made, settings)
+def files_of(
+    made: Simulated, settings: SimulateSettings, labelled: LabelledFilm | None = None
+) -> dict[str, Callable[[Path], None]]:
+    """Return the files of a simulation by name, each as a function that writes it to a path.
+
+    Parameters
+    ----------
+    made
+        The simulated film.
+    settings
+        What it was made with.
+    labelled
+        The same film with its labels, where it carries a pattern.
+    """
+    if labelled is None:
+        truth, labels = _true_domains(made, settings), {}
+    else:
+        truth = true_domains(made.truth_cells, tuple(float(angle) for angle in labelled.variants_deg))
+        labels = {name: getattr(labelled, name) for name in ("composition", "layer", "variant")}
     return {
         made.image.name: lambda path: write_image(made.image, path, integers=settings.format == "tif16"),
         "truth_columns.csv": lambda path: write_columns_csv(made.truth_columns, path),
         "truth_cells.csv": lambda path: write_cells_csv(
-            made.truth_cells, path, more={"domain": truth.label, "domain_probability": truth.probability}
+            made.truth_cells, path, more={"domain": truth.label, "domain_probability": truth.probability, **labels}
         ),
         "truth_domains.csv": lambda path: write_table(domains_table(truth), path),
     }

@@ -21,8 +21,10 @@ def true_domains(cells: Cells, directions_deg: tuple[float, ...]) -> Domains:
     cells
         True cells.
     directions_deg
-        Directions of the displacement inside domains, counter-clockwise on the screen.
+        Directions of the displacement inside domains, counter-clockwise on the screen; none where it turns everywhere.
     """
+    if not directions_deg:
+        return _described(cells, np.full(len(cells.flags), -1, np.int32), np.zeros(0, np.int32), directions_deg)
     length = magnitude(cells.displacement_px)
     polar = length > NOT_POLAR * max(float(length.max(initial=0.0)), 1e-9)
     off = angle_deg(cells.displacement_px)[:, None] - np.array(directions_deg)[None]
