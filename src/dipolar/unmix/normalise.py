@@ -51,10 +51,10 @@ def normalise(
     if normalization == "none":
         return
     if normalization == "patch":
-        for part, group, values in _parts(images, groups):
+        for part, together, values in _parts(images, groups):
             middle = values.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
             spread = values.std(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
-            images[part, group] = (values - middle) / np.where(spread > 0, spread, 1.0)
+            images[part, together] = (values - middle) / np.where(spread > 0, spread, 1.0)
         return
     for group in groups:
         low, scale = _whole(images, group, normalization)

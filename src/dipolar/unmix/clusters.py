@@ -1,0 +1,189 @@
+"""Clusters of patches that look alike: k-means and Gaussian mixtures on their principal components, or on latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from dipolar.core.errors import DataError
+from dipolar.core.unmixing import Components, Method
+from dipolar.unmix.choices import AbstractUnmixing, Table, check_count
+from dipolar.unmix.linear import names
+from dipolar.unmix.mixtures import Clustering, Covariance, gaussian_mixture, k_means
+from dipolar.unmix.principal import Principal, reduced
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KMeans(AbstractUnmixing):
+    """k-means: the clusters whose means are nearest to their patches, by squared difference."""
+
+    method: ClassVar[Method] = "kmeans"
+    clusters: int = 4
+    """Number of clusters."""
+    dimensions: int = 30
+    """Principal components that patches are told apart by; what lies beyond is noise for the most part."""
+    restarts: int = 10
+    """Starts, of which the best counts."""
+    steps: int = 300
+    """Steps at most from each."""
+
+    def find(self, table: Table, *, seed: int) -> Components:
+        """Return clusters and their means, beside the principal components that they were found in."""
+        check_clusters(self.clusters, len(table.values))
+        first = reduced(table, self.dimensions, seed=seed)
+        found = k_means(first.scores, self.clusters, restarts=self.restarts, steps=self.steps, seed=seed)
+        return with_clusters(principal_components(self.method, table, first), table, found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaussianMixture(AbstractUnmixing):
+    """A mixture of normal distributions: clusters of their own shapes, and a probability of each for each patch."""
+
+    method: ClassVar[Method] = "gmm"
+    clusters: int | None = None
+    """Number of clusters; None: that with the lowest Bayesian information criterion."""
+    most: int = 10
+    """Greatest number to try where it is not given."""
+    covariance: Covariance = "full"
+    """Shape: any for each cluster (``full``), one for all (``tied``), along axes (``diag``), round (``spherical``)."""
+    dimensions: int = 10
+    """Principal components that patches are told apart by. A full covariance of d of them has d (d + 1) / 2 values."""
+    restarts: int = 3
+    """Starts from k-means, of which the best counts."""
+    steps: int = 300
+    """Steps at most from each."""
+    tolerance: float = 1e-4
+    """It has converged where a step gains less log-likelihood per patch."""
+
+    def find(self, table: Table, *, seed: int) -> Components:
+        """Return clusters and their means, beside the principal components that they were found in."""
+        check_clusters(self.clusters, len(table.values))
+        first = reduced(table, self.dimensions, seed=seed)
+        found = gaussian_mixture(
+            first.scores,
+            self.clusters,
+            most=self.most,
+            covariance=self.covariance,
+            restarts=self.restarts,
+            steps=self.steps,
+            tolerance=self.tolerance,
+            seed=seed,
+        )
+        return with_clusters(principal_components(self.method, table, first), table, found)
+
+
+def cluster_latent(
+    latent: Float[np.ndarray, "patch latent"],
+    angle_deg: Float[np.ndarray, " patch"] | None = None,
+    *,
+    rng: np.random.Generator,
+    clusters: int | None = None,
+    most: int = 10,
+    covariance: Covariance = "full",
+    angle_weight: float = 1.0,
+    restarts: int = 3,
+) -> Clustering:
+    """Return a Gaussian mixture in a latent space, with the angle or without.
+
+    An angle has no beginning and no end, so that it enters by its cosine and sine. Every column is set to a standard
+    deviation of 1; those two as they would be for angles all around.
+
+    Parameters
+    ----------
+    latent
+        Latent coordinates, or scores of any method; rows with nan belong to no cluster.
+    angle_deg
+        Angle of each; None: without.
+    rng
+        Where the seed comes from.
+    clusters, most, covariance, restarts
+        As for `GaussianMixture`.
+    angle_weight
+        How much the angle counts, against one latent.
+
+    Raises
+    ------
+    DataError
+        Fewer rows without nan than clusters, or nothing to cluster by.
+    """
+    columns = [_standard(latent[:, n]) for n in range(latent.shape[1])]
+    if angle_deg is not None:
+        angle = np.radians(angle_deg)
+        columns += [np.sqrt(2.0) * angle_weight * np.cos(angle), np.sqrt(2.0) * angle_weight * np.sin(angle)]
+    columns = [column for column in columns if np.nanmax(column, initial=0.0) > np.nanmin(column, initial=0.0)]
+    if not columns:
+        raise DataError(
+            "Clusters are found by what differs, and nothing does.",
+            got=f"{latent.shape[1]} latents, {'no' if angle_deg is None else 'one'} angle",
+            do="pass angle_deg, or latents that are not all the same",
+        )
+    values = np.stack(columns, axis=1)
+    known = np.flatnonzero(np.isfinite(values).all(axis=1))
+    check_clusters(clusters, len(known))
+    if len(known) < 2:
+        raise DataError(
+            "Clusters are found among two patches at least.", got=f"{len(known)} without nan", do="look at why"
+        )
+    found = gaussian_mixture(
+        values[known],
+        clusters,
+        most=most,
+        covariance=covariance,
+        restarts=restarts,
+        seed=int(rng.integers(2**31 - 1)),
+    )
+    return found.spread_over(known, len(latent))
+
+
+def check_clusters(clusters: int | None, patches: int) -> None:
+    """Refuse fewer than one cluster, or more than patches; None is no number.
+
+    Raises
+    ------
+    SettingsError
+        Fewer than one.
+    DataError
+        More clusters than patches.
+    """
+    if clusters is not None:
+        check_count("clusters", clusters, patches, "patches", option="--clusters")
+
+
+def principal_components(method: Method, table: Table, first: Principal) -> Components:
+    """Return principal components as the result of another method, which works on them."""
+    return Components(
+        method=method,
+        names=names("pca", len(first.share)),
+        scores=first.scores,
+        modes=table.pictures(first.modes),
+        mean=table.pictures(first.mean[None])[0],
+        strength=first.share,
+        facts={"dimensions": len(first.share), "explained": float(first.share.sum())},
+    )
+
+
+def with_clusters(components: Components, table: Table, found: Clustering) -> Components:
+    """Return components with clusters, and what their mean patch looks like, each patch by its probability."""
+    weight = found.posterior.astype(np.float32)
+    total = np.maximum(weight.sum(axis=0, dtype=np.float64), 1e-12)
+    means: Float32[np.ndarray, "cluster pixel"] = ((weight / total.astype(np.float32)).T @ table.values).astype(
+        np.float32
+    )
+    return replace(
+        components,
+        cluster=found.cluster,
+        posterior=found.posterior,
+        cluster_means=table.pictures(means),
+        curves=(*components.curves, *found.curves),
+        facts={**components.facts, **found.facts},
+        notes=(*components.notes, *found.notes),
+    )
+
+
+def _standard(values: Float[np.ndarray, " patch"]) -> Float[np.ndarray, " patch"]:
+    known = values[np.isfinite(values)]
+    spread = float(known.std()) if len(known) else 0.0
+    return (values - known.mean()) / spread if spread > 0 else 0.0 * values
