@@ -26,6 +26,7 @@ from dipolar.simulate import (
 )
 from dipolar.simulate.patterned import AbstractPattern
 from dipolar.simulate.superlattice import LA_SR_OVER_BI
+from dipolar.unmix import PCA, KMeans, adjusted_rand, cut_stack, separation
 
 
 def patches(**options: object) -> VariantSet:
@@ -194,3 +195,33 @@ def test_vortices_wind_once_around_their_core(winding, phase_deg):
     assert steps.sum() / (2.0 * np.pi) == pytest.approx(winding)
     assert magnitude(displacement_pm(made)).max() == pytest.approx(35.0, abs=0.1)
     assert (made.variant == -1).all() and len(made.variants_deg) == 0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_raw_patches_mix_variants_with_composition_and_need_eight_clusters(seed):
+    made = film(Superlattice(), seed=seed)
+    cells = made.simulated.truth_cells
+    stack = cut_stack(
+        made.simulated.image.data[None],
+        channels=("image",),
+        positions_px=cells.positions_px,
+        site=np.arange(len(cells.flags)),
+        window_px=36,
+        lattice_px=np.stack([cells.a_px.mean(axis=0), cells.b_px.mean(axis=0)]),
+        pixel_size_pm=PIXEL_SIZE_PM,
+        displacement_px=cells.displacement_px,
+        displacement_sigma_px=np.full_like(cells.displacement_px, np.nan),
+        centred_on="cells",
+    )
+    variant, layer = made.variant[stack.site], made.layer[stack.site]
+    four, eight = (KMeans(clusters=k).unmix(stack, rng=np.random.default_rng(0)).cluster for k in (4, 8))
+    assert adjusted_rand(four, variant) < 0.1  # four clusters are not the four variants …
+    assert adjusted_rand(four, layer) > 0.3  # … but layers
+    assert adjusted_rand(eight, variant) > 0.35
+    principal = separation(
+        PCA(components=4).unmix(stack, rng=np.random.default_rng(0)),
+        variant=variant,
+        composition=made.composition[stack.site],
+    )
+    _, rho, bit = principal.best()
+    assert rho > 0.9 and bit < 0.1
