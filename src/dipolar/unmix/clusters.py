@@ -89,7 +89,8 @@ def cluster_latent(
     """Return a Gaussian mixture in a latent space, with the angle or without.
 
     An angle has no beginning and no end, so that it enters by its cosine and sine. Every column is set to a standard
-    deviation of 1; those two as they would be for angles all around.
+    deviation of 1; those two as they would be for angles all around. `Clustering.centres` are of such columns, around
+    their mean.
 
     Parameters
     ----------
@@ -102,40 +103,45 @@ def cluster_latent(
     clusters, most, covariance, restarts
         As for `GaussianMixture`.
     angle_weight
-        How much the angle counts, against one latent.
+        How much the angle counts, against one latent; more than 0.
 
     Raises
     ------
     DataError
         Fewer rows without nan than clusters, or nothing to cluster by.
     """
-    columns = [_standard(latent[:, n]) for n in range(latent.shape[1])]
+    known = np.isfinite(latent).all(axis=1)
     if angle_deg is not None:
-        angle = np.radians(angle_deg)
-        columns += [np.sqrt(2.0) * angle_weight * np.cos(angle), np.sqrt(2.0) * angle_weight * np.sin(angle)]
-    columns = [column for column in columns if np.nanmax(column, initial=0.0) > np.nanmin(column, initial=0.0)]
+        known &= np.isfinite(angle_deg)
+    rows = np.flatnonzero(known)
+    check_clusters(clusters, len(rows))
+    if len(rows) < 2:
+        raise DataError(
+            "Clusters are found among two patches at least.",
+            got=f"{len(rows)} without nan",
+            do="look at where nan is from",
+        )
+    columns = list(latent[rows].T)
+    if angle_deg is not None:
+        angle = np.radians(angle_deg[rows])
+        columns += [np.cos(angle), np.sin(angle)]
+    scale = [*(column.std() for column in columns[: latent.shape[1]]), *[np.sqrt(0.5) / angle_weight] * 2]
+    columns = [column / size for column, size in zip(columns, scale, strict=False) if np.ptp(column) > 0]
     if not columns:
         raise DataError(
             "Clusters are found by what differs, and nothing does.",
             got=f"{latent.shape[1]} latents, {'no' if angle_deg is None else 'one'} angle",
             do="pass angle_deg, or latents that are not all the same",
         )
-    values = np.stack(columns, axis=1)
-    known = np.flatnonzero(np.isfinite(values).all(axis=1))
-    check_clusters(clusters, len(known))
-    if len(known) < 2:
-        raise DataError(
-            "Clusters are found among two patches at least.", got=f"{len(known)} without nan", do="look at why"
-        )
     found = gaussian_mixture(
-        values[known],
+        np.stack([column - column.mean() for column in columns], axis=1),
         clusters,
         most=most,
         covariance=covariance,
         restarts=restarts,
         seed=int(rng.integers(2**31 - 1)),
     )
-    return found.spread_over(known, len(latent))
+    return found.spread_over(rows, len(latent))
 
 
 def check_clusters(clusters: int | None, patches: int) -> None:
@@ -181,9 +187,3 @@ def with_clusters(components: Components, table: Table, found: Clustering) -> Co
         facts={**components.facts, **found.facts},
         notes=(*components.notes, *found.notes),
     )
-
-
-def _standard(values: Float[np.ndarray, " patch"]) -> Float[np.ndarray, " patch"]:
-    known = values[np.isfinite(values)]
-    spread = float(known.std()) if len(known) else 0.0
-    return (values - known.mean()) / spread if spread > 0 else 0.0 * values

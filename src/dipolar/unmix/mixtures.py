@@ -18,6 +18,9 @@ Covariance = Literal["full", "tied", "diag", "spherical"]
 FLOOR = 1e-6
 """Added to the variance of each cluster, as a share of the mean variance, so that none becomes a point."""
 
+SAME = 1e-5
+"""Points that differ by less than about this share of the largest coordinate are the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clustering:
@@ -182,7 +185,8 @@ def _bic_curve(criterion: Float[np.ndarray, " tried"], chosen: int, covariance: 
 
 
 def _check_different(points: Float[np.ndarray, "point dimension"], clusters: int) -> None:
-    different = len(np.unique(points, axis=0))
+    grain = SAME * max(float(np.abs(points).max()), 1e-300)
+    different = len(np.unique(np.round(points / grain), axis=0))
     if clusters > different:
         raise DataError(
             "There cannot be more clusters than patches that differ.",
