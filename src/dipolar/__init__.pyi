@@ -2,6 +2,7 @@ from .core.domains import Domains
 from .core.learning import Patches, Prediction
 from .core.measurement import Measurement
 from .core.nouns import Cells, Columns, Field, Image
+from .core.unmixing import Components, Unmixed
 from .io import load, open_image
 from .recipes.align import align_images
 from .recipes.keep import save
@@ -10,18 +11,21 @@ from .recipes.predict import predict_image
 from .recipes.results import report
 from .recipes.simulate import simulate_image
 from .recipes.train import train_on_image
+from .recipes.unmix import unmix_image
 
 __version__: str
 
 __all__ = [
     "Cells",
     "Columns",
+    "Components",
     "Domains",
     "Field",
     "Image",
     "Measurement",
     "Patches",
     "Prediction",
+    "Unmixed",
     "align_images",
     "load",
     "measure_image",
@@ -31,4 +35,5 @@ __all__ = [
     "save",
     "simulate_image",
     "train_on_image",
+    "unmix_image",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from dipolar.cli import inside, show, train
+from dipolar.cli import inside, show, train, unmix
 from dipolar.cli.options import chosen, show_settings
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 app = App(name="image", help="Measure one atomically resolved image.", help_format="plaintext")
 app.command(inside.inside)
 app.command(train.train)
+app.command(unmix.unmix)
 
 
 @app.command

@@ -1,4 +1,4 @@
-"""Measurements and models to disk, whichever of them is given."""
+"""Measurements, components and models to disk, whichever of them is given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dipolar.core.errors import DataError
 from dipolar.core.measurement import Measurement
+from dipolar.core.unmixing import Unmixed
 from dipolar.io import save as save_measurement
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from dipolar.recipes.train import TrainedModel
 
 
-def save(result: Measurement | TrainedModel | Model, path: str | Path) -> None:
-    """Write a measurement as one HDF5 file, or a model as NAME.safetensors with its card beside it.
+def save(result: Measurement | Unmixed | TrainedModel | Model, path: str | Path) -> None:
+    """Write a measurement, or components, as one HDF5 file; or a model as NAME.safetensors with its card beside it.
 
     A model that was just trained gets its picture and every validation too, as `dipolar image train` writes them. What
     was there is replaced only once what is new is complete.
@@ -23,7 +24,7 @@ def save(result: Measurement | TrainedModel | Model, path: str | Path) -> None:
     Parameters
     ----------
     result
-        What `dipolar.measure_image`, `dipolar.predict_image` or `dipolar.train_on_image` returned, or a `Model`.
+        What `dipolar.measure_image`, `predict_image`, `unmix_image` or `train_on_image` returned, or a `Model`.
     path
         The file; of a model ``NAME`` or ``NAME.safetensors``.
 
@@ -34,7 +35,7 @@ def save(result: Measurement | TrainedModel | Model, path: str | Path) -> None:
     DataError
         If it is nothing that can be saved.
     """
-    if isinstance(result, Measurement):
+    if isinstance(result, (Measurement, Unmixed)):
         save_measurement(result, path)
         return
 
@@ -49,7 +50,7 @@ def save(result: Measurement | TrainedModel | Model, path: str | Path) -> None:
         write_model(result, check_target(path))
     else:
         raise DataError(
-            "measurements and models can be saved.",
+            "measurements, components and models can be saved.",
             got=type(result).__name__,
-            do="give what dipolar.measure_image, predict_image or train_on_image returned",
+            do="give what dipolar.measure_image, predict_image, unmix_image or train_on_image returned",
         )

@@ -22,10 +22,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def versions(*, networks: bool = False) -> dict[str, str]:
-    """Return the versions of dipolar, Python and the libraries that do the work, those of networks where they do."""
+def versions(*, networks: bool = False, more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the versions of dipolar, Python and the libraries that do the work, those of networks where they do.
+
+    Parameters
+    ----------
+    networks
+        Whether networks did.
+    more
+        Names of further libraries.
+    """
     found = {"dipolar": __version__, "python": platform.python_version()}
-    for name in LIBRARIES + (NETWORKS if networks else ()):
+    for name in LIBRARIES + (NETWORKS if networks else ()) + more:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

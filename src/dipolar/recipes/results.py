@@ -12,6 +12,7 @@ from typing import Any
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import OutputError
 from dipolar.core.measurement import Measurement
+from dipolar.core.unmixing import Unmixed
 from dipolar.io import result_folder, save, sha256_of, write_cells_csv, write_columns_csv, write_run_json
 from dipolar.io.finding_tables import (
     anomalies_table,
@@ -27,6 +28,7 @@ from dipolar.io.places_table import places_table
 from dipolar.io.tables import Table, write_table
 from dipolar.recipes.overview import findings_headline, findings_overview, unlike_lines
 from dipolar.report import render_figures, write_figures, write_report
+from dipolar.report.unmix_page import write_unmix_report
 
 
 def check_out(out: str | Path, *, source: Path | None = None) -> Path:
@@ -143,13 +145,13 @@ def _tables(measurement: Measurement) -> dict[str, Table]:
     return tables
 
 
-def report(measurement: Measurement, path: str | Path) -> Path:
-    """Write the report of a measurement as one HTML file that opens from disk, and return its path.
+def report(measurement: Measurement | Unmixed, path: str | Path) -> Path:
+    """Write the report of a measurement, or of unmixing, as one HTML file that opens from disk, and return its path.
 
     Parameters
     ----------
     measurement
-        What `dipolar.measure_image` or `dipolar.load` returned.
+        What `dipolar.measure_image`, `dipolar.unmix_image` or `dipolar.load` returned.
     path
         The file, or an existing folder in which it is called report.html.
 
@@ -160,8 +162,9 @@ def report(measurement: Measurement, path: str | Path) -> Path:
     """
     path = Path(path)
     path = path / "report.html" if path.is_dir() else path
-    write_report(measurement, path)
-    return path
+    if isinstance(measurement, Unmixed):
+        return write_unmix_report(measurement, path)
+    return write_report(measurement, path)
 
 
 def overview(measurement: Measurement) -> dict[str, Any]:

@@ -33,8 +33,23 @@ def repeat_lines(measurement: Measurement) -> Repeat:
     version.
     """
     verb = "measure" if measurement.findings.prediction is None else "predict"
-    settings = {key: value for key, value in measurement.record.settings.items() if value is not None}
     name = next(iter(measurement.record.inputs), measurement.image.name or "IMAGE")
+    return lines_of(verb, name, measurement.record.settings)
+
+
+def lines_of(verb: str, name: str, settings: Mapping[str, Any]) -> Repeat:
+    """Return the lines that do the same to a file again.
+
+    Parameters
+    ----------
+    verb
+        What was done, as in ``dipolar image VERB`` and ``dipolar.VERB_image``.
+    name
+        The file.
+    settings
+        All settings by name; those that are None are left out.
+    """
+    settings = {key: value for key, value in settings.items() if value is not None}
     words = ["dipolar", "image", verb, shlex.quote(name)]
     for key, value in settings.items():
         if not isinstance(value, Mapping):

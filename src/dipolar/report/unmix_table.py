@@ -1,0 +1,107 @@
+"""The table of a run of unmixing: patches, method, components, clusters, variants, and what made it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dipolar.core.unmixing import Angles, Unmixed
+
+from .table import Row
+from .wording import counted, name_and_unit, number
+
+NAMES = {
+    "pca": "Principal component analysis",
+    "nmf": "Non-negative matrix factorisation",
+    "ica": "Independent component analysis",
+    "gmm": "Gaussian mixture",
+    "kmeans": "k-means",
+    "tsne": "t-SNE",
+    "mds": "Multidimensional scaling",
+    "isomap": "Isomap",
+    "umap": "UMAP",
+    "rvae": "Rotation-invariant variational autoencoder",
+}
+"""What a method is called in full."""
+WHY = {
+    "outside": "their patch would leave the image",
+    "invalid": "not measured whole",
+    "constant": "flat",
+    "flagged": "doubtful columns",
+}
+NORMALIZED = {
+    "patch": "each patch mean 0, variance 1",
+    "stack": "all together mean 0, variance 1",
+    "range": "all together 0 to 1",
+    "none": "as they are",
+}
+MOST = 24
+"""Components, clusters or variants that have a row each."""
+
+
+def unmix_rows(unmixed: Unmixed) -> Iterator[Row]:
+    """Yield every line of the table."""
+    yield from _patch_rows(unmixed)
+    found, section = unmixed.components, NAMES[unmixed.components.method]
+    for name, value in found.settings.items():
+        words, unit = name_and_unit(name)
+        yield Row(section, words, f"{number(value)}{' ' + unit if unit else ''}", "setting")
+    for name, value in found.facts.items():
+        words, unit = name_and_unit(name)
+        yield Row(section, words, f"{number(value)}{' ' + unit if unit else ''}", "")
+    if found.strength is not None:
+        for name, share in zip(found.names[:MOST], found.strength, strict=False):
+            yield Row("Components", name.replace("_", " "), f"{number(100 * float(share), 3)} %", "of the variance")
+    if found.cluster is not None:
+        yield from _cluster_rows(found.cluster, found.posterior)
+    if found.angles is not None:
+        yield from _angle_rows(found.angles)
+    for name, digest in unmixed.record.inputs.items():
+        yield Row("Made from", name, digest[:12], "sha256, first letters")
+    for name, version in unmixed.record.versions.items():
+        yield Row("Made with", name, version, "")
+
+
+def _patch_rows(unmixed: Unmixed) -> Iterator[Row]:
+    section, edge_px = "Patches", unmixed.window_px * unmixed.step_px
+    centre = {"cells": "unit cells", "A": "A columns", "B": "B columns"}[unmixed.centred_on]
+    yield Row(section, "number", number(len(unmixed.site)), f"centred on {centre}")
+    for reason, count in unmixed.dropped.items():
+        if count:
+            yield Row(section, "sites without a patch", number(count), WHY.get(reason, reason))
+    known = unmixed.pixel_size_pm
+    length = f"{number(edge_px, 3)} px of the image" + (f", {number(edge_px * known, 3)} pm" if known else "")
+    cell_px = float(np.sqrt(abs(np.linalg.det(unmixed.lattice_px))))
+    cells = f"{number(edge_px / cell_px, 3)} cells" if cell_px > 0 else ""
+    yield Row(section, "edge", f"{unmixed.window_px} px", f"{length}; {cells}")
+    yield Row(section, "channels", ", ".join(unmixed.channels), "")
+    yield Row(section, "normalisation", unmixed.normalization, NORMALIZED.get(unmixed.normalization, ""))
+    there = int(np.isfinite(unmixed.displacement_px).all(axis=1).sum())
+    yield Row(section, "with a measured displacement", number(there), "to compare with; no method but rvae sees it")
+
+
+def _cluster_rows(cluster: np.ndarray, posterior: np.ndarray | None) -> Iterator[Row]:
+    placed = cluster[cluster >= 0]
+    for place in range(min(int(placed.max(initial=-1)) + 1, MOST)):
+        mine = cluster == place
+        sure = "" if posterior is None else f"median probability {number(float(np.median(posterior[mine, place])), 3)}"
+        value = f"{number(100 * float(np.mean(placed == place)), 3)} %"
+        yield Row("Clusters", str(place), value, f"{counted(int(mine.sum()), 'patch')[:-1]}es; {sure}".rstrip("; "))
+
+
+def _angle_rows(found: Angles) -> Iterator[Row]:
+    section = "Angle"
+    yield Row(section, "verdict", found.verdict, found.remedy)
+    if found.verdict == "good":
+        zero = f"zero {number(found.zero_deg, 3)}°, sense {found.sense:+d}"
+        yield Row(section, "registered", number(found.registered), zero if found.registered else "from any zero")
+        yield Row(section, "median sigma", f"{number(float(np.nanmedian(found.sigma_deg)), 2)}°", "circular")
+        for place, direction in enumerate(found.variant_deg[:MOST]):
+            share = f"{number(100 * float(np.mean(found.variant == place)), 3)} %"
+            yield Row(section, f"variant {place}", f"{number(float(direction), 4)}°", share)
+        if not len(found.variant_deg):
+            yield Row(section, "variants", "none", "the histogram of the angle has no peaks that cannot be chance")
+    for name, value in found.diagnosis.items():
+        words, unit = name_and_unit(name)
+        yield Row("Diagnosis", words, f"{number(float(value), 4)}{' ' + unit if unit else ''}", "")
