@@ -1,0 +1,65 @@
+"""How a rotation-invariant variational autoencoder is made and trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dipolar.core.errors import SettingsError
+
+Freedom = Literal["rotation", "rotation+translation", "none"]
+"""What the network may do to what it draws, apart from the further latents."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RvaeSettings:
+    """Choices for `train_rvae`; the defaults find the angle of ferroelectric variants on every seed."""
+
+    architecture: Literal["equivariant", "published"] = "equivariant"
+    """``equivariant``: turns with the patch by construction and weighs all directions; ``published``: two
+    convolutions of 128 channels, a dense coordinate decoder, noise variance 1, an angle that is not wound up (for
+    comparison with the literature)."""
+    freedom: Freedom = "rotation"
+    """What is kept out of the further latents: the angle, or the angle and a translation; ``none`` (published only) is
+    an ordinary variational autoencoder."""
+    latents: int = 2
+    """Further latent dimensions beside angle and translation."""
+    directions: int = 4
+    """Directions that the equivariant network weighs, a multiple of 4: 4 suits patches of one lattice, 48 patches that
+    are turned as a whole, between which it then interpolates. Not used by the published one."""
+    shift_sigma_px: float = 1.0
+    """Standard deviation of the translation that is expected, in image px; small, so that it cannot stand for the
+    dipole. Not used without translation."""
+    epochs: int | None = None
+    """Passes through the stack; None: 4, or 30 for the published network."""
+    batch: int = 128
+    """Patches in a step."""
+    learning_rate: float | None = None
+    """The highest, in the first third of the training; None: 2e-3, or 1e-3 (constant) for the published network."""
+    starts: int = 4
+    """Patches from which the search for the angle starts; the likeliest outcome is taken. Not used by the published."""
+    hidden: int = 64
+    """Width of the encoder. Not used by the published network, whose widths are 128."""
+    threads: int | None = 1
+    """Threads of the CPU; None leaves PyTorch as it is."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing, all of them in one message."""
+        wrong = [f"{name} = {getattr(self, name)} (at least 1)" for name in ("batch", "starts", "hidden")
+                 if getattr(self, name) < 1]  # fmt: skip
+        if self.latents < 0:
+            wrong.append(f"latents = {self.latents} (0 or more)")
+        if self.directions < 4 or self.directions % 4:
+            wrong.append(f"directions = {self.directions} (a multiple of 4)")
+        if not self.shift_sigma_px > 0:
+            wrong.append(f"shift_sigma_px = {self.shift_sigma_px} (more than 0)")
+        if self.epochs is not None and self.epochs < 1:
+            wrong.append(f"epochs = {self.epochs} (at least 1)")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            wrong.append(f"learning_rate = {self.learning_rate} (more than 0)")
+        if self.freedom == "none" and (self.architecture != "published" or not self.latents):
+            wrong.append('freedom = "none" (only with architecture "published" and at least 1 latent)')
+        if wrong:
+            raise SettingsError(
+                "Settings of the autoencoder are out of range.", got="; ".join(wrong), do="RvaeSettings()"
+            )
