@@ -149,6 +149,14 @@ def test_more_components_than_pixels_are_refused():
         PCA(components=5).unmix(stack, rng=generator())
 
 
+def test_modes_found_in_some_patches_explain_all_as_well():
+    stack, loadings = mixed(noise=0.05)
+    some, every = (NMF(components=2, patches=count).unmix(stack, rng=generator()) for count in (100, 300))
+    assert some.facts["explained"] == pytest.approx(every.facts["explained"], abs=0.02)
+    assert "100 of 300 patches, chosen by chance" in some.notes[0] and not every.notes
+    assert all(abs(np.corrcoef(some.scores[:, n], loadings[:, n])[0, 1]) > 0.98 for n in range(2))
+
+
 def test_negative_patches_are_no_food_for_nmf():
     stack = stack_of(np.random.default_rng(0).normal(size=(30, 8, 8)), normalization="patch")
     with pytest.raises(DataError, match=r'(?s)values down to -.*normalization="patch".*--normalization range'):

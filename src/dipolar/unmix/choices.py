@@ -16,6 +16,9 @@ from jaxtyping import Float32, Int64, Shaped
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.unmixing import Components, Fact, Method, Stack
 
+AT_ONCE = 1024
+"""Patches that sums are taken over at a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Table:
@@ -119,6 +122,17 @@ def table_of(stack: Stack) -> Table:
         shape=(stack.images.shape[1], stack.images.shape[2], stack.images.shape[3]),
         normalization=stack.normalization,
     )
+
+
+def names(method: str, count: int) -> tuple[str, ...]:
+    """Return names of components, from 1."""
+    return tuple(f"{method}_{n + 1}" for n in range(count))
+
+
+def total_variance(values: Float32[np.ndarray, "patch pixel"], mean: Float32[np.ndarray, " pixel"]) -> float:
+    """Return the variance of patches around their mean, summed over pixels, in little memory."""
+    parts = (values[start : start + AT_ONCE] - mean for start in range(0, len(values), AT_ONCE))
+    return float(sum(np.sum(part.astype(np.float64) ** 2) for part in parts)) / len(values)
 
 
 def check_count(name: str, count: int, most: int, what: str, *, option: str = "") -> None:

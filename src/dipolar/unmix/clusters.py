@@ -10,8 +10,7 @@ from jaxtyping import Float, Float32
 
 from dipolar.core.errors import DataError
 from dipolar.core.unmixing import Components, Method
-from dipolar.unmix.choices import AbstractUnmixing, Table, check_count
-from dipolar.unmix.linear import names
+from dipolar.unmix.choices import AbstractUnmixing, Table, check_count, names
 from dipolar.unmix.mixtures import Clustering, Covariance, gaussian_mixture, k_means
 from dipolar.unmix.principal import Principal, reduced
 

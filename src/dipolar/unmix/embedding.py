@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
 from dipolar.core.errors import SettingsError
 from dipolar.core.unmixing import Components, Fact
-from dipolar.unmix.choices import AbstractUnmixing, Table, told_facts
+from dipolar.unmix.choices import AbstractUnmixing, Table, names, told_facts
 from dipolar.unmix.clusters import check_clusters, with_clusters
-from dipolar.unmix.linear import names
+from dipolar.unmix.landmarks import chosen
 from dipolar.unmix.mixtures import k_means
 from dipolar.unmix.principal import reduced
 
@@ -81,18 +81,6 @@ class AbstractManifold(AbstractUnmixing):
         """Return where points lie, two at least."""
 
 
-def chosen(count: int, most: int, *, seed: int) -> Int64[np.ndarray, " landmark"]:
-    """Return rows chosen by chance, in their order; all of them where there are no more than `most`."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-
-
-def others(count: int, rows: Int64[np.ndarray, " landmark"]) -> Int64[np.ndarray, " other"]:
-    """Return the rows that were not chosen."""
-    return np.setdiff1d(np.arange(count), rows, assume_unique=True)
-
-
 def principal_axes(coordinates: Float[np.ndarray, "point axis"]) -> Float[np.ndarray, "point axis"]:
     """Return the same points around their mean, the longest axis first, the farthest point on each axis positive.
 
@@ -119,12 +107,3 @@ def trustworthiness(
     if neighbours < 1:
         return float("nan")
     return float(trust(points[rows], coordinates[rows], n_neighbors=neighbours))
-
-
-def subsample_note(taken: int, count: int, how: str, name: str) -> tuple[str, ...]:
-    """Return the sentence that says which patches shaped the result, where they are not all of them."""
-    if taken >= count:
-        return ()
-    return (
-        f"{taken} of {count} patches, chosen by chance, shaped this; the others were placed {how}. More: {name}=N.",
-    )

@@ -11,10 +11,22 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Float, Float32, Int64
 
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.unmixing import Components, Curve, Method, Stack
-from dipolar.unmix.choices import AbstractUnmixing, Table, check_count, not_converged, table_of, told_facts
+from dipolar.unmix.choices import (
+    AT_ONCE,
+    AbstractUnmixing,
+    Table,
+    check_count,
+    names,
+    not_converged,
+    table_of,
+    told_facts,
+    total_variance,
+)
+from dipolar.unmix.landmarks import chosen, subsample_note
 from dipolar.unmix.principal import Principal, principal, reduced, turned
 
 SCREE = 20
@@ -58,18 +70,19 @@ class NMF(AbstractUnmixing):
     method: ClassVar[Method] = "nmf"
     components: int = 4
     """Number of modes."""
-    steps: int = 400
+    patches: int = 2000
+    """Patches to find the modes in; loadings are found for all."""
+    steps: int = 2000
     """Steps of coordinate descent at most."""
-    tolerance: float = 1e-4
+    tolerance: float = 2e-4
     """It has converged where a step changes less than this share of what the first changed."""
     start: Literal["nndsvda", "nndsvd", "random"] = "nndsvda"
     """Where it starts: a singular value decomposition without its negative part, with zeros filled (``a``) or kept."""
 
     def find(self, table: Table, *, seed: int) -> Components:
         """Return the modes."""
-        from sklearn.decomposition import NMF as Factorisation
-
         check_components(table, self.components)
+        check_count("patches", self.patches, max(self.patches, 1), "patches")
         lowest = float(table.values.min())
         if lowest < 0:
             raise DataError(
@@ -77,21 +90,18 @@ class NMF(AbstractUnmixing):
                 got=f'values down to {lowest:.4g} (normalization="{table.normalization}")',
                 do='normalization="range" (--normalization range) shifts and scales all patches to 0 to 1',
             )
-        factors = Factorisation(
-            self.components, init=self.start, max_iter=self.steps, tol=self.tolerance, random_state=seed
-        )
-        with not_converged() as complaints:
-            scores = factors.fit_transform(table.values).astype(np.float64)
-        modes = factors.components_.astype(np.float64)
+        rows = chosen(len(table.values), max(self.patches, self.components), seed=seed)
+        modes, scores, iterations, converged = self._factors(table.values, rows, seed)
         length = np.linalg.norm(modes, axis=1)
         modes, scores = modes / np.where(length > 0, length, 1.0)[:, None], scores * length
-        mean = table.values.mean(axis=0, dtype=np.float64)
-        total = float(np.sum(np.var(table.values, axis=0, dtype=np.float64)))
+        mean = table.values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        total = total_variance(table.values, mean)
+        left = _left(table.values, scores, modes)
         order = np.argsort(-scores.var(axis=0), kind="stable")
-        left = float(factors.reconstruction_err_) ** 2 / len(scores)
         steps = (
             f"NMF has not converged after {self.steps} steps: raise steps={4 * self.steps}, or take fewer components."
         )
+        notes = subsample_note(len(rows), len(scores), "given loadings of the same modes", "patches")
         return Components(
             method=self.method,
             names=names("nmf", self.components),
@@ -100,12 +110,30 @@ class NMF(AbstractUnmixing):
             strength=scores[:, order].var(axis=0) / total,
             facts=told_facts(
                 explained=1.0 - left / total,
-                explained_square=1.0 - left / (total + float(np.sum(mean**2))),
-                iterations=factors.n_iter_,
-                converged=not complaints,
+                explained_square=1.0 - left / (total + float(np.sum(mean.astype(np.float64) ** 2))),
+                iterations=iterations,
+                converged=converged,
             ),
-            notes=(steps,) if complaints else (),
+            notes=notes if converged else (steps, *notes),
         )
+
+    def _factors(
+        self, values: Float32[np.ndarray, "patch pixel"], rows: Int64[np.ndarray, " landmark"], seed: int
+    ) -> tuple[Float[np.ndarray, "mode pixel"], Float[np.ndarray, "patch mode"], int, bool]:
+        """Return modes found in some patches, loadings of all, the steps it took, and whether that was enough."""
+        from sklearn.decomposition import NMF as Factorisation
+
+        factors = Factorisation(
+            self.components, init=self.start, max_iter=self.steps, tol=self.tolerance, random_state=seed
+        )
+        everything = len(rows) == len(values)
+        with not_converged() as complaints:
+            scores = factors.fit_transform(values if everything else values[rows])
+        steps = int(factors.n_iter_)
+        if not everything:
+            with not_converged():
+                scores = factors.transform(values)
+        return factors.components_.astype(np.float64), scores.astype(np.float64), steps, not complaints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +233,6 @@ def scree_against_window(stacks: Sequence[Stack], *, rng: np.random.Generator, c
     )
 
 
-def names(method: str, count: int) -> tuple[str, ...]:
-    """Return names of components, from 1."""
-    return tuple(f"{method}_{n + 1}" for n in range(count))
-
-
 def check_components(table: Table, count: int) -> None:
     """Refuse more components than patches, or than pixels.
 
@@ -222,6 +245,19 @@ def check_components(table: Table, count: int) -> None:
     """
     check_count("components", count, len(table.values), "patches", option="--components")
     check_count("components", count, table.values.shape[1], "pixels in a patch", option="--components")
+
+
+def _left(
+    values: Float32[np.ndarray, "patch pixel"],
+    scores: Float[np.ndarray, "patch mode"],
+    modes: Float[np.ndarray, "mode pixel"],
+) -> float:
+    """Return the squared difference that modes leave, summed over pixels, as the mean over patches."""
+    total = 0.0
+    for start in range(0, len(values), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        total += float(np.sum((values[part] - scores[part] @ modes) ** 2))
+    return total / len(values)
 
 
 def _scree(found: Principal, chosen: int) -> Curve:

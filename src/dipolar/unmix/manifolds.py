@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from dipolar.core.errors import MissingExtraError, SettingsError
 from dipolar.core.unmixing import Method
-from dipolar.unmix.embedding import AbstractManifold, Embedding, chosen, others, principal_axes, subsample_note
+from dipolar.unmix.embedding import AbstractManifold, Embedding, principal_axes
+from dipolar.unmix.landmarks import chosen, others, subsample_note
 
 BESIDE = 5
 """Neighbours that a patch is placed between where only others were laid out."""
@@ -73,7 +74,7 @@ class TSNE(AbstractManifold):
                 "iterations": int(layout.n_iter_),
                 "laid_out": len(rows),
             },
-            notes=subsample_note(len(rows), len(points), "between their nearest", "patches"),
+            notes=subsample_note(len(rows), len(points), "placed between their nearest", "patches"),
         )
 
 
@@ -109,7 +110,7 @@ class Isomap(AbstractManifold):
         for start in range(0, len(rest), AT_ONCE):
             some = rest[start : start + AT_ONCE]
             placed[some] = surface.transform(points[some])
-        notes = subsample_note(len(rows), len(points), "by their way to those", "landmarks")
+        notes = subsample_note(len(rows), len(points), "placed by their way to those", "landmarks")
         if parts > 1:
             notes = (
                 f"The patches fall into {parts} parts that are nobody's neighbours; Isomap joined them where they are "

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from dipolar.core.errors import SettingsError
-from dipolar.unmix.choices import Table
+from dipolar.unmix.choices import Table, total_variance
 
 EXACT = 1.5e9
 """Operations (patches × pixels × the fewer of both) up to which the decomposition is exact: a second or so."""
@@ -53,19 +53,16 @@ def principal(table: Table, count: int, *, seed: int) -> Principal:
     fewer = min(values.shape)
     exact = values.size * fewer <= EXACT or count > SMALL * fewer
     mean = values.mean(axis=0, dtype=np.float64).astype(np.float32)
-    centred = values - mean
-    if exact:
-        centred = centred.astype(np.float64)
-    found = PCA(count, svd_solver="full" if exact else "randomized", random_state=seed)
+    total = total_variance(values, mean)
+    centred = (values - mean).astype(np.float64 if exact else np.float32, copy=False)
+    found = PCA(count, svd_solver="full" if exact else "randomized", random_state=seed, copy=False)
     scores = found.fit_transform(centred)
     modes, sign = turned(found.components_)
-    share = found.explained_variance_ratio_.astype(np.float64)
-    total = float(np.sum(np.var(centred, axis=0, dtype=np.float64)))
     return Principal(
         mean=mean,
         modes=modes.astype(np.float32),
         scores=scores.astype(np.float64) * sign,
-        share=share,
+        share=found.explained_variance_ratio_.astype(np.float64),
         variance=total,
     )
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 
 from dipolar.core.errors import SettingsError
 from dipolar.core.unmixing import Method
-from dipolar.unmix.embedding import AbstractManifold, Embedding, chosen, others, principal_axes, subsample_note
+from dipolar.unmix.embedding import AbstractManifold, Embedding, principal_axes
+from dipolar.unmix.landmarks import chosen, others, subsample_note
 
 AT_ONCE = 4096
 """Points that are placed at a time, with a distance from each to every landmark."""
@@ -63,7 +64,7 @@ class MDS(AbstractManifold):
             there = triangulate(away, anchors, distance)
             placed[some] = settle(there, away, anchors) if self.way == "smacof" else there
         note = f"Scaling has not converged after {self.steps} steps: raise steps={4 * self.steps}."
-        notes = subsample_note(len(rows), len(points), "by their distances to those", "landmarks")
+        notes = subsample_note(len(rows), len(points), "placed by their distances to those", "landmarks")
         return Embedding(
             coordinates=principal_axes(placed),
             facts={
