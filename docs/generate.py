@@ -19,6 +19,7 @@ from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, SimulateSettings
 from dipolar.recipes.study_settings import CrossSettings, NoiseSettings
 from dipolar.recipes.train_settings import TrainSettings
+from dipolar.recipes.unmix_settings import UnmixSettings
 
 HERE = Path(__file__).parent
 MADE = "<!-- Made by `make docs`; edit the code it comes from. -->"
@@ -79,6 +80,9 @@ def settings_page() -> str:
         "## Training networks",
         "Options of `dipolar image train`, keys of `--settings run.toml`, and keywords of `dipolar.train_on_image`.",
         settings_table(TrainSettings),
+        "## Unmixing an image",
+        "Options of `dipolar image unmix`, keys of `--settings run.toml`, and keywords of `dipolar.unmix_image`.",
+        settings_table(UnmixSettings),
         "## Looking inside a network",
         "Options of `dipolar image inside`.",
         settings_table(InsideSettings),

@@ -137,7 +137,7 @@ def angles(angle, latent, pictures, verdict, offset, rng) -> Angles:
         verdict=verdict,
         remedy="" if good else "use a smaller window, or give more patches",
         history=tuple(
-            {"epoch": k, "loss": 10.0 / (k + 1), "reconstruction": 9.0 / (k + 1), "divergence": 1.0, "seconds": 0.5}
+            {"epoch": float(k), "loss": 10.0 / (k + 1), "reconstruction": 9.0 / (k + 1), "divergence": 1.0}
             for k in range(6)
         ),
     )

@@ -27,8 +27,7 @@ def unmix(
 ) -> None:
     """Find what the patches around lattice sites are made of, without a label: modes, clusters, manifolds, angles.
 
-    With several methods the image is measured once, and each result is written as soon as it is there: Ctrl-C keeps
-    those that are.
+    Several methods measure the image once. Ctrl-C keeps the results that are finished.
 
     Parameters
     ----------

@@ -137,15 +137,17 @@ class Work:
 
     def unmix(self, method: str) -> Unmixed:
         """Return what one method finds."""
-        settings, started = self.settings, dict(self.clock.seconds)
+        settings = self.settings
         stack = self.stack(method)
         with self.clock(f"unmixing: {method}", announce=method != "rvae"):
             components = way_of(method, settings)(stack, self.clock.progress)
         if method == "pca" and settings.windows:
             with self.clock("comparing windows"):
                 components = self._with_windows(components, stack.normalization)
-        seconds = {name: time for name, time in self.clock.seconds.items() if started.get(name) != time}
-        return unmixed_of(stack, components, self.sites, settings, {**started, **seconds} if started else seconds)
+        mine = (f"unmixing: {method}", *(("comparing windows",) if method == "pca" else ()))
+        shared = ("measuring the image", "making channels", "cutting patches")
+        seconds = {name: time for name, time in self.clock.seconds.items() if name in (*shared, *mine)}
+        return unmixed_of(stack, components, self.sites, settings, seconds)
 
     def _with_windows(self, components: Components, normalization: str) -> Components:
         """Return components with one more curve: variance explained against the size of patches."""

@@ -33,6 +33,10 @@ OPTIONS = (
     "landmarks", "patches",
 )  # fmt: skip
 """Settings that are options of methods."""
+NETWORK = (
+    "architecture", "freedom", "directions", "shift_sigma_px", "epochs", "batch", "learning_rate", "starts",
+)  # fmt: skip
+"""Settings that are options of the autoencoder, beside its further latents: `components`."""
 ANY = ("clusters",)
 """Settings that serve every method."""
 Way = Callable[[Stack, Progress], Components]
@@ -49,7 +53,7 @@ def check_known(settings: UnmixSettings) -> None:
     known = {name for method in settings.methods for name in options_of(method)} | set(ANY)
     if settings.clusters is not None:
         known |= {"covariance", "most", "restarts"}
-    for name in OPTIONS:
+    for name in (*OPTIONS, *NETWORK):
         if getattr(settings, name) is not None and name not in known:
             has = [method for method in (*CLASSES, "rvae") if name in options_of(method)]
             raise SettingsError(
@@ -62,7 +66,7 @@ def check_known(settings: UnmixSettings) -> None:
 def options_of(method: str) -> set[str]:
     """Return the settings that a method takes."""
     if method == "rvae":
-        return {"components"}
+        return {"components", *NETWORK}
     import dipolar.unmix
 
     return {one.name for one in fields(getattr(dipolar.unmix, CLASSES[method]))} & set(OPTIONS)

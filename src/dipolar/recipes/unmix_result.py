@@ -160,6 +160,8 @@ def headline_of(unmixed: Unmixed) -> list[str]:
     ]
     if found.angles is not None:
         lines += _angle_lines(found.angles, unmixed.pixel_size_pm)
+    elif found.method == "nmf":
+        lines.append(f"{len(found.names)} modes explain {number(100 * float(found.facts['explained']), 3)} % together")
     elif found.strength is not None and found.cluster is None:
         explained = ", ".join(f"{number(100 * float(share), 2)}" for share in found.strength[:8])
         lines.append(f"variance explained by the first {len(found.strength[:8])}: {explained} %")

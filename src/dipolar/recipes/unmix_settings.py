@@ -103,7 +103,7 @@ class UnmixSettings(Settings):
         None,
         ge=1,
         le=1000,
-        description="Clusters. Not given: four for kmeans; for gmm and manifolds the number of the lowest BIC; for the "
+        description="Clusters. Not given: four for kmeans and manifolds; for gmm the number of the lowest BIC; for the "
         "others none. Given, loadings and latents are clustered too.",
     )
     window_px: Window = Field(
@@ -144,6 +144,31 @@ class UnmixSettings(Settings):
         None, ge=3, description="Patches that mds and isomap lay out; the others are placed by them."
     )
     patches: int | None = Field(None, ge=10, description="Patches that tsne lays out; the others go between them.")
+    architecture: Literal["equivariant", "published"] | None = Field(
+        None,
+        description="Network of rvae: equivariant, which turns with the patch and finds the angle on every seed (the "
+        "default); or published, as in the literature, to compare with.",
+    )
+    freedom: Literal["rotation", "rotation+translation", "none"] | None = Field(
+        None,
+        description="What rvae keeps out of its further latents: the rotation (the default), a translation too, or "
+        "nothing (published only).",
+    )
+    directions: int | None = Field(
+        None,
+        ge=4,
+        description="Directions that rvae weighs, a multiple of 4. Not given: 4, for patches of one lattice; 48 suits "
+        "patches that are turned as a whole.",
+    )
+    shift_sigma_px: float | None = Field(
+        None, gt=0, description="Standard deviation of the translation that rvae expects, in image px. Not given: 1."
+    )
+    epochs: int | None = Field(
+        None, ge=1, le=10_000, description="Passes of rvae through the patches. Not given: what suits the network."
+    )
+    batch: int | None = Field(None, ge=1, le=65_536, description="Patches in a step of rvae.")
+    learning_rate: float | None = Field(None, gt=0, le=1, description="Learning rate of rvae at its peak.")
+    starts: int | None = Field(None, ge=1, le=1000, description="Patches from which rvae starts its search.")
     windows: bool = Field(
         False, description="With pca: how the variance depends on the size of patches, from 0.5 to 1.5 times theirs."
     )

@@ -79,7 +79,7 @@ def decoded_wheel(drawn: Figure, at: tuple[float, float], found: Angles) -> None
         y, x = edge / 2 - 21.0 * np.sin(turn), edge / 2 + 21.0 * np.cos(turn)
         axes = style.axes_mm(drawn, at[0] + x - small / 2, at[1] + y - small / 2, small, small)
         draw_patch(axes, found.wheel[step].astype(np.float64), signed=False, low=low, reach=high)
-        shade = colour.displacement_colours(np.array([-np.sin(turn), np.cos(turn)]), full_radius=1.0)
+        shade = colour.displacement_colours(np.array([[-np.sin(turn), np.cos(turn)]]), full_radius=1.0)[0]
         for spine in axes.spines.values():
             spine.set(color=shade, linewidth=1.4)
     middle = style.axes_mm(drawn, at[0] + edge / 2 - 8, at[1] + edge / 2 - 8, 16, 16)

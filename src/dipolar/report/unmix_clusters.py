@@ -174,7 +174,7 @@ def points_of(unmixed: Unmixed) -> Callable[[Figure, float, float], None]:
     labels = [name.replace("_", " ") for name in found.names]
 
     def draw(drawn: Figure, left: float, top: float) -> None:
-        axes = style.axes_mm(drawn, left + 11, top + 4, 38, 36)
+        axes = style.axes_mm(drawn, left + 11, top + 7, 38, 34)
         assert found.cluster is not None
         draw_points(axes, found.scores[:, :2], category_colours(found.cluster), title="patches, by cluster")
         axes.set_xlabel(labels[0], labelpad=1.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ WIDE = 2.2
 """Images that are wider than so many times their height get maps below each other."""
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7F3C8D")
 """Colours of clusters, the first ones of Okabe and Ito (2008)."""
+TITLE_LETTERS = 36
+"""Letters in a line above a curve."""
 Draw = Callable[[Figure, float], None]
 Beside = tuple[float, Callable[[Figure, float, float], None]]
 """Width in mm, and what draws into a figure from so many mm from its left and its upper edge."""
@@ -167,7 +170,7 @@ def draw_values(
     bar = drawn.colorbar(ScalarMappable(norm=norm, cmap=shades), cax=bar_axes)
     bar.outline.set_linewidth(0.3)
     bar.ax.yaxis.set_major_locator(MaxNLocator(3 if height < 20 else 4))
-    bar.ax.tick_params(pad=1.0, labelsize=5.5, length=1.5)
+    bar.ax.tick_params(pad=1.0, labelsize=6.0, length=1.5)
     return axes
 
 
@@ -236,12 +239,17 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     shades = (style.COLOUR_B, style.COLOUR_A, *CATEGORIES[2:])
     for place, (line, name) in enumerate(zip(curve.y, curve.lines, strict=True)):
         mark = "o" if len(curve.x) <= 30 else ""
-        axes.plot(curve.x, line, color=shades[place % len(shades)], marker=mark, ms=2.2, mew=0, label=name)
+        axes.plot(
+            curve.x, line, color=shades[place % len(shades)], marker=mark, ms=2.2, mew=0, label=name.replace("_", " ")
+        )
     if curve.chosen is not None:
         axes.axvline(curve.chosen, color="0.3", lw=0.7, ls=(0, (3, 2)), label=f"taken: {number(curve.chosen)}")
-    axes.set_title(curve.title, pad=3)
+    axes.set_title("\n".join(textwrap.wrap(curve.title, TITLE_LETTERS)), pad=3, linespacing=1.15)
     axes.set_xlabel(curve.x_label, labelpad=1.5)
-    axes.set_ylabel(curve.y_label, labelpad=2)
+    axes.set_ylabel(curve.y_label)
+    axes.yaxis.set_label_coords(-0.17, 0.5)
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+    axes.yaxis.get_offset_text().set_size(6.0)
     axes.locator_params(nbins=5)
     if np.all(curve.x == np.round(curve.x)):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -259,22 +267,22 @@ def draw_points(
     size = float(np.clip(2500.0 / max(len(order), 1), 0.5, 9.0))
     axes.scatter(points[order, 0], points[order, 1], c=colours[order], s=size, linewidths=0, rasterized=True)
     axes.set_title(title, pad=2.5)
-    axes.tick_params(labelsize=5.5, pad=1.0, length=1.5)
+    axes.tick_params(labelsize=6.0, pad=1.0, length=1.5)
     axes.locator_params(nbins=4)
     style.open_frame(axes)
 
 
 def curve_section(curves: Sequence[Curve], *, title: str, more: Sequence[Beside] = ()) -> Section:
     """Return a section of curves beside each other, after them anything else of its own width in mm."""
-    wide, tall = 47.0, 36.0
+    wide, tall = 47.0, 34.0
 
     def draw(drawn: Figure, top: float) -> None:
         left = MARGIN_MM
         for curve in curves:
-            draw_curve(style.axes_mm(drawn, left + 11, top + 4, wide - 4, tall), curve)
+            draw_curve(style.axes_mm(drawn, left + 11, top + 7, wide - 4, tall), curve)
             left += wide + 13
         for width, one in more:
             one(drawn, left, top)
             left += width
 
-    return Section(title=title, tall_mm=tall + 13, draw=draw)
+    return Section(title=title, tall_mm=tall + 16, draw=draw)

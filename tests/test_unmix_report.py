@@ -1,0 +1,190 @@
+"""Sheets of unmixing: every method has one, numbers stand where they belong, and no map where there is no answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import unmix_handmade as handmade
+from dipolar.core.errors import DataError, SettingsError
+from dipolar.core.nouns import Image, same
+from dipolar.core.unmixing import Method, Unmixed
+from dipolar.io import load, save, verify
+from dipolar.io.components_export import modes_signal, write_modes
+from dipolar.io.components_table import components_table
+from dipolar.io.export import to_hyperspy, to_pandas, to_xarray
+from dipolar.report.colour import UNKNOWN, displacement_colours
+from dipolar.report.unmix import ABOUT, SHEETS, render_sheet, sheet_caption, unmixing_sheet
+from dipolar.report.unmix_manifolds import plane_colours
+from dipolar.report.unmix_page import unmix_report_html
+from dipolar.report.unmix_parts import category_colours, tiles_of, value_colours
+
+
+def words(drawn: Figure) -> str:
+    own = [text.get_text() for text in drawn.texts]
+    titles = [axes.get_title(loc) for axes in drawn.axes for loc in ("left", "center")]
+    return "\n".join([*own, *titles, *(text.get_text() for axes in drawn.axes for text in axes.texts)])
+
+
+def wide(found: Unmixed) -> Unmixed:
+    """Return the same with an image that is four times as wide as it is tall."""
+    tall, across = found.image.data.shape
+    return replace(found, image=Image(data=np.tile(found.image.data, (1, 4))[:tall, : 4 * across], name="wide.tif"))
+
+
+def test_every_method_has_a_sheet_and_says_what_it_cannot_say():
+    assert set(SHEETS) == set(ABOUT) == set(get_args(Method)) == set(handmade.METHODS)
+
+
+@pytest.mark.parametrize("method", handmade.METHODS)
+def test_every_method_is_drawn(method):
+    found = handmade.unmixed(method)
+    drawn = unmixing_sheet(found)
+    assert "film.tif" in words(drawn)
+    assert sheet_caption(found)
+
+
+@pytest.mark.parametrize("method", ["pca", "kmeans", "isomap", "rvae"])
+def test_several_channels_and_wide_images_without_pixel_size_or_displacement_are_drawn(method):
+    found = handmade.unmixed(method, channels=("image", "A", "B", "background"), pixel_size_pm=None)
+    blank = np.full_like(found.displacement_px, np.nan)
+    drawn = unmixing_sheet(wide(replace(found, displacement_px=blank)))
+    assert "measured displacement" not in words(drawn)
+    assert "background" in sheet_caption(found)
+
+
+def test_a_formats_name_is_checked():
+    with pytest.raises(SettingsError, match="png, svg, pdf"):
+        render_sheet(handmade.unmixed("pca"), formats=("gif",))
+    assert render_sheet(handmade.unmixed("nmf"), formats=("svg",))["svg"].startswith(b"<?xml")
+
+
+# --- maps
+
+
+def test_every_site_colours_its_own_place_and_nothing_far_from_it():
+    found = handmade.unmixed("pca")
+    tiles = tiles_of(found, longest=400)
+    scale = tiles.labels.shape[0] / found.image.data.shape[0]
+    at = np.floor((found.positions_px + 0.5) * scale).astype(int)
+    np.testing.assert_array_equal(tiles.labels[at[:, 0], at[:, 1]], np.arange(len(at)))
+    assert tiles.labels[0, 0] == -1  # 16 px from the nearest site, 12 px apart
+    covered = (tiles.labels >= 0).sum() / scale**2 / handmade.SPACING**2
+    assert covered == pytest.approx(len(at), rel=0.1)
+
+
+def test_a_sheared_lattice_has_sheared_tiles():
+    found = handmade.unmixed("pca")
+    sheared = np.array([[0.0, 12.0], [12.0, 4.0]])
+    tiles = tiles_of(replace(found, lattice_px=sheared, positions_px=found.positions_px @ np.linalg.inv(
+        found.lattice_px) @ sheared), longest=200)  # fmt: skip
+    assert len(np.unique(tiles.labels)) > 150
+
+
+def test_colours_are_symmetric_about_zero_and_unknown_is_grey():
+    colours, norm, _ = value_colours(np.array([-1.0, 0.0, 2.0, np.nan]), diverging=True)
+    assert norm.vmin == -norm.vmax
+    np.testing.assert_allclose(colours[3], UNKNOWN)
+    np.testing.assert_allclose(category_colours(np.array([-1, 0], dtype=np.int32))[0], UNKNOWN)
+    np.testing.assert_allclose(plane_colours(np.array([[0.0, 0.0], [np.nan, 1.0]]))[1], UNKNOWN)
+
+
+def test_the_map_of_the_dipole_has_the_colours_of_its_wheel():
+    found = handmade.unmixed("rvae")
+    drawn = unmixing_sheet(found)
+    shown = next(axes for axes in drawn.axes if axes.get_title("left") == "decoded dipole")
+    radius = float(next(line for line in words(drawn).splitlines() if line.startswith("full colour")).split()[3])
+    painted = np.asarray(shown.images[-1].get_array())
+    tiles = tiles_of(found)
+    colours = displacement_colours(32.0 * found.components.angles.dipole_px, full_radius=radius)
+    there = tiles.labels >= 0
+    np.testing.assert_allclose(painted[there][:, :3], colours[tiles.labels[there]], atol=1e-6)
+
+
+# --- no answer
+
+
+@pytest.mark.parametrize("verdict", ["collapsed", "leaked", "noise"])
+def test_an_angle_that_means_nothing_is_not_drawn_but_explained(verdict):
+    found = handmade.unmixed("rvae", verdict=verdict)
+    drawn = words(unmixing_sheet(found))
+    assert "What to do: use a smaller window" in drawn
+    assert "decoded dipole" not in drawn and "variants" not in drawn
+    page = unmix_report_html(found, rendered={"png": b"\x89PNG"})
+    assert 'class="notices wrong"' in page and "use a smaller window" in page
+    table = components_table(found)
+    assert np.isnan(table["angle_deg"]).all() and np.isnan(table["dipole_dx_px"]).all()
+    assert (table["variant"] == -1).all() and np.isfinite(table["latent_1"]).all()
+
+
+# --- the page
+
+
+def test_the_page_loads_nothing_and_escapes_names():
+    found = handmade.unmixed("gmm")
+    named = replace(found, image=replace(found.image, name="<script>.tif"))
+    page = unmix_report_html(named)
+    assert "<script>" not in page and "&lt;script&gt;.tif" in page
+    assert "default-src 'none'" in page
+    assert "dipolar image unmix film.tif --method gmm" in page
+    assert "A note." not in page  # notes of components are in the record by then
+
+
+# --- tables and files
+
+
+@pytest.mark.parametrize("method", handmade.METHODS)
+def test_load_after_save_is_identity(method, tmp_path):
+    found = handmade.unmixed(method)
+    save(found, tmp_path / "components.h5")
+    verify(tmp_path / "components.h5")
+    assert same(load(tmp_path / "components.h5"), found)
+
+
+def test_columns_of_the_table():
+    assert list(components_table(handmade.unmixed("pca")))[:7] == [
+        "y_px", "x_px", "pca_1", "pca_2", "pca_3", "pca_4", "cluster",
+    ]  # fmt: skip
+    rvae = components_table(handmade.unmixed("rvae"))
+    assert list(rvae)[:7] == [
+        "y_px", "x_px", "angle_deg", "angle_sigma_deg", "variant", "dipole_dy_pm", "dipole_dx_pm",
+    ]  # fmt: skip
+    assert {"latent_1", "latent_1_sigma", "offset_dy_px", "cluster"} <= set(rvae)
+    np.testing.assert_allclose(rvae["dipole_dy_pm"], 32.0 * rvae["dipole_dy_px"])
+    uncalibrated = components_table(handmade.unmixed("rvae", pixel_size_pm=None, offset=False))
+    assert np.isnan(uncalibrated["dipole_dy_pm"]).all() and "offset_dy_px" not in uncalibrated
+
+
+def test_exports_hold_the_table_and_the_pictures():
+    found = handmade.unmixed("gmm")
+    assert list(to_pandas(found)) == list(components_table(found))
+    dataset = to_xarray(found)
+    assert dataset.sizes == {"patch": 196, "cluster_mean": 4, "channel": 1, "y": 24, "x": 24}
+    assert dataset.cluster_means.shape == (4, 1, 24, 24)
+    assert float(dataset.x.mean()) == 0.0
+
+
+def test_modes_are_written_for_hyperspy(tmp_path):
+    from rsciio.hspy import file_reader
+
+    found = handmade.unmixed("pca", channels=("image", "A"))
+    write_modes(found, tmp_path / "modes.hspy")
+    (read,) = file_reader(str(tmp_path / "modes.hspy"))
+    np.testing.assert_array_equal(read["data"], found.components.modes)
+    assert [axis["units"] for axis in read["axes"]] == ["", "", "nm", "nm"]
+    assert float(read["axes"][3]["scale"]) == pytest.approx(0.032)
+    with pytest.raises(DataError, match="to_pandas"):
+        modes_signal(replace(found, components=replace(found.components, modes=None)))
+
+
+def test_hyperspy_gets_the_same(monkeypatch):
+    from dipolar.io import export
+
+    made = type("Signals", (), {"Signal2D": staticmethod(lambda data, **rest: (data, rest))})
+    monkeypatch.setattr(export, "_extra", lambda module: made)
+    data, rest = to_hyperspy(handmade.unmixed("rvae"))
+    assert data.shape == (8, 24, 24) and [axis["name"] for axis in rest["axes"]] == ["wheel", "y", "x"]
