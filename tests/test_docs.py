@@ -13,6 +13,7 @@ from dipolar.core.flags import Flag
 from dipolar.io.images import READERS
 from dipolar.recipes.predict_settings import PredictSettings
 from dipolar.recipes.settings import AlignSettings, MeasureSettings, SimulateSettings
+from dipolar.recipes.unmix_settings import UnmixSettings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DOCS = CHECKOUT / "docs"
@@ -52,7 +53,7 @@ def test_every_page_can_be_reached_from_the_readme():
 
 def test_every_command_setting_flag_and_format_is_mentioned():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    models = (MeasureSettings, PredictSettings, SimulateSettings, AlignSettings)
+    models = (MeasureSettings, PredictSettings, SimulateSettings, AlignSettings, UnmixSettings)
     settings = [name for model in models for name in model.model_fields]
     assert [name for name in settings if f"`{name}`" not in text] == []
     assert [flag.name for flag in Flag if f"`{flag.name.lower()}`" not in text] == []
@@ -64,7 +65,7 @@ def test_every_command_setting_flag_and_format_is_mentioned():
 def test_settings_that_the_hand_written_pages_name_exist():
     options = {
         "--" + name.replace("_", "-")
-        for model in (MeasureSettings, PredictSettings, AlignSettings)
+        for model in (MeasureSettings, PredictSettings, AlignSettings, UnmixSettings)
         for name in model.model_fields
     }
     known = options | {"--settings", "--out", "--show", "--json", "--help", "--no-gain-check"}

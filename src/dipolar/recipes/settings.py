@@ -32,7 +32,8 @@ from dipolar.recipes.parse import (
 class Settings(BaseModel):
     """What all settings share: frozen, no unknown names, to and from TOML; the repr shows what differs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What checks values is built when it is first needed: dipolar --help needs none, and there are many settings.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def changed(self) -> dict[str, Any]:
         """Return the settings that differ from their defaults."""
