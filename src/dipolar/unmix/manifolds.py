@@ -195,7 +195,9 @@ def _check_neighbours(neighbours: int, patches: int) -> None:
 
 def _umap() -> Any:
     try:
-        import umap
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # about a part of it that needs tensorflow
+            import umap
     except ImportError as error:
         raise MissingExtraError(
             "UMAP comes from the package umap-learn, which is not installed.",
