@@ -161,7 +161,7 @@ class TurningRvae(nn.Module):
         at = matrix(points, self.waves).float()
         parts = [torch.ones(len(latent), 1), latent] + ([self.bend(latent)] if self.latents else [])
         coefficients = torch.einsum("no,ocf->ncf", torch.cat(parts, dim=-1), self.pictures)
-        return (coefficients @ at.T).unflatten(-1, (side, side))
+        return torch.unflatten(coefficients @ at.T, -1, (side, side))
 
 
 def _form(mixture: Float[Tensor, "patch turn fine part"], gram: Float[Tensor, "fine part part"]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Patches as the autoencoder sees them: at its scale, about the point they are symmetric about, and what is nuisance."""
+"""Patches as the autoencoder sees them: at its scale, about their centre of symmetry, and what is nuisance in them."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Patches:
     """Lattice vectors in px of the network."""
 
 
-def prepare(stack: Stack) -> Patches:
-    """Return patches as the network sees them.
+def prepare(stack: Stack, *, coarse: bool = True) -> Patches:
+    """Return patches as the network sees them: `coarse`, with no more px than their columns need, or as they are.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def prepare(stack: Stack) -> Patches:
     window = stack.images.shape[-1]
     lattice = stack.lattice_px / stack.step_px
     edge = float(np.sqrt(abs(np.linalg.det(lattice))))
-    coarser = max(1, int(edge / CELL_PX), -(-window // LARGEST))
+    coarser = max(1, int(edge / CELL_PX), -(-window // LARGEST)) if coarse else 1
     side = -(-window // coarser)
     centre = symmetry_centre(stack.images.mean(axis=0))
     images = torch.cat(
@@ -76,7 +76,7 @@ def prepare(stack: Stack) -> Patches:
         images=images,
         scale=stack.step_px * window / side,
         centre_px=centre,
-        nuisance=nuisance_modes(images.mean(dim=0), shrunk),
+        nuisance=nuisance_modes(images.mean(dim=0), shrunk) if coarse else torch.zeros(0, 0),
         lattice=shrunk,
     )
 

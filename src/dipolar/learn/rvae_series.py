@@ -1,10 +1,10 @@
 """A coordinate decoder that is a Fourier series: it draws at any point, turned, shifted, and at any resolution.
 
 What is drawn is linear in the coefficients, so that templates have a closed form, and its band limit keeps the noise of
-single pixels out. Coordinates are (y, x) in px of the network from the middle of the patch. A decoder that is a function
-of coordinates, which turn and shift in place of the image, is that of T. Bepler, E. D. Zhong, K. Kelley, E. Brignole and
-B. Berger, "Explicitly disentangling image content from translation and rotation with spatial-VAE", NeurIPS 2019,
-arXiv:1909.11663; theirs is a dense network.
+single pixels out. Coordinates are (y, x) in px of the network from the middle of the patch. A decoder that is a
+function of coordinates, which turn and shift in place of the image, is that of T. Bepler, E. D. Zhong, K. Kelley,
+E. Brignole and B. Berger, "Explicitly disentangling image content from translation and rotation with spatial-VAE",
+NeurIPS 2019, arXiv:1909.11663; theirs is a dense network.
 """
 
 from __future__ import annotations

@@ -1,0 +1,175 @@
+"""Whether the angle of an autoencoder means something; the loss does not tell, so figures and a verdict do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from dipolar.core.circular import direction_deg, resultant
+
+CONSTANT = 0.98
+"""An angle has collapsed when its mean is at least so long: a spread of 12° and less."""
+ONE_WAY = 0.9
+"""Dipoles point one way, and a constant angle is right, when the mean of their directions is at least so long."""
+FOLLOWS = 0.6
+"""Least share of the variance of the dipole's direction that the angle has to explain."""
+CERTAIN = 0.5
+"""Least length of the mean of a posterior, over all patches: less is a spread of 67° and more."""
+BINS = 12
+"""Sectors of the circle in which mutual information is counted."""
+LOCKED_DEG = 12.0
+"""Dipoles that spread by more about their angle fill the gaps between its values: it has locked to the lattice."""
+
+Verdict = Literal["good", "collapsed", "leaked", "noise"]
+
+REMEDY = {
+    "noise": "No direction stands out from the noise: average more (larger windows, a reference region of one domain, "
+    "frames aligned and summed), or there is no dipole to be found; do not map this angle.",
+    "collapsed": "The angle is the same everywhere although dipoles are not: use architecture 'equivariant', fewer "
+    "latents, freedom 'rotation', or more epochs; do not map this angle.",
+    "leaked": "The angle does not follow the dipole, other latents do: use architecture 'equivariant', fewer latents "
+    "and a smaller shift_sigma_px; where composition or position vary more than the dipole does, one latent more or "
+    "freedom 'rotation+translation'. Map the dipole that is drawn in its place.",
+}
+"""What to do, by verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Figures and what follows from them."""
+
+    figures: dict[str, float]
+    """By name; nan where unknown."""
+    verdict: Verdict
+    """Whether the angle means something; if not, why."""
+    remedy: str
+    """What to do; empty where nothing has to be done."""
+
+
+def diagnose(
+    *,
+    angle_deg: Float[np.ndarray, " patch"],
+    sigma_deg: Float[np.ndarray, " patch"],
+    dipole: Float[np.ndarray, "patch 2"],
+    measured: Float[np.ndarray, "patch 2"],
+    measured_sigma: Float[np.ndarray, "patch 2"],
+    rest: Float[np.ndarray, "patch number"],
+    evidence: float,
+) -> Diagnosis:
+    """Return the verdict on an angle.
+
+    Parameters
+    ----------
+    angle_deg, sigma_deg
+        Angle of each patch, and its circular standard deviation.
+    dipole
+        Drawn by the decoder.
+    measured, measured_sigma
+        Displacement that was measured; nan where none was. Where there is enough of it, it is what directions are
+        held against, else the drawn dipole is.
+    rest
+        Further latents and offsets.
+    evidence
+        By how much a template with a direction is likelier than one without, over what its coefficients cost; nan
+        where unknown.
+    """
+    direction, weight, source = _directions(dipole, measured, measured_sigma)
+    known = np.isfinite(direction)
+    figures = {
+        "evidence": evidence,
+        "certainty": float(np.mean(np.exp(-0.5 * np.radians(sigma_deg) ** 2))),
+        "angle_concentration": abs(resultant(angle_deg)),
+        "dipole_concentration": abs(resultant(direction, weight)),
+        "dipole_by_angle": np.nan,
+        "dipole_by_rest": np.nan,
+        "mutual_information_bit": np.nan,
+        "dipole_about_angle_deg": np.nan,
+        "held_against_measured": float(source == "measured"),
+    }
+    if known.sum() >= 20:
+        units = _units(direction[known])
+        angles = _units(angle_deg[known])
+        figures["dipole_by_angle"] = explained(units, angles, weight[known])
+        figures["dipole_by_rest"] = explained(units, _quadratic(rest[known]), weight[known])
+        figures["mutual_information_bit"] = mutual_information_bit(angle_deg[known], direction[known])
+        drawn = direction_deg(dipole)
+        figures["dipole_about_angle_deg"] = _about((drawn if np.isfinite(drawn).any() else direction) - angle_deg)
+    verdict = _verdict(figures)
+    remedy = REMEDY.get(verdict, "")
+    return Diagnosis(figures={name: float(value) for name, value in figures.items()}, verdict=verdict, remedy=remedy)
+
+
+def _verdict(figures: dict[str, float]) -> Verdict:
+    if figures["evidence"] < 1.0 or figures["certainty"] < CERTAIN:
+        return "noise"
+    one_way = figures["dipole_concentration"] > ONE_WAY
+    if figures["angle_concentration"] > CONSTANT and not one_way:
+        return "collapsed"
+    if not one_way and figures["dipole_by_angle"] < FOLLOWS:
+        return "leaked"
+    return "good"
+
+
+def _directions(
+    dipole: Float[np.ndarray, "patch 2"],
+    measured: Float[np.ndarray, "patch 2"],
+    sigma: Float[np.ndarray, "patch 2"],
+) -> tuple[Float[np.ndarray, " patch"], Float[np.ndarray, " patch"], str]:
+    """Return directions to hold against, by what they count, and where they come from."""
+    error = np.where(np.isfinite(sigma), sigma, 0.0)
+    sure = np.isfinite(measured).all(axis=1) & (np.linalg.norm(measured, axis=1) > 3 * np.linalg.norm(error, axis=1))
+    if sure.sum() >= max(20, 0.2 * len(measured)):
+        return np.where(sure, direction_deg(measured), np.nan), sure.astype(float), "measured"
+    length = np.linalg.norm(dipole, axis=1)
+    return direction_deg(dipole), np.where(np.isfinite(length), length, 0.0), "drawn"
+
+
+def _units(angle_deg: Float[np.ndarray, " patch"]) -> Float[np.ndarray, "patch 2"]:
+    angle = np.radians(angle_deg)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def _quadratic(rest: Float[np.ndarray, "patch number"]) -> Float[np.ndarray, "patch feature"]:
+    spread = rest.std(axis=0)
+    scaled = (rest - rest.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    pairs = [scaled[:, i] * scaled[:, j] for i in range(scaled.shape[1]) for j in range(i + 1)]
+    return np.concatenate([scaled, *(pair[:, None] for pair in pairs)], axis=1)
+
+
+def explained(
+    values: Float[np.ndarray, "patch value"],
+    features: Float[np.ndarray, "patch feature"],
+    weight: Float[np.ndarray, " patch"],
+) -> float:
+    """Return the share of the variance of values that a linear function of features explains, adjusted for chance."""
+    root = np.sqrt(weight / max(float(weight.mean()), 1e-300))[:, None]
+    design = np.concatenate([np.ones((len(values), 1)), features], axis=1)
+    fitted, *_ = np.linalg.lstsq(design * root, values * root, rcond=None)
+    left = float((((values - design @ fitted) * root) ** 2).sum())
+    mean = (values * root**2).sum(axis=0) / (root**2).sum()
+    total = float((((values - mean) * root) ** 2).sum())
+    free = max(len(values) - design.shape[1], 1)
+    return 1.0 - (left / free) / max(total / max(len(values) - 1, 1), 1e-300)
+
+
+def mutual_information_bit(one_deg: Float[np.ndarray, " patch"], other_deg: Float[np.ndarray, " patch"]) -> float:
+    """Return how much one angle tells of another, in bit, by sectors, less what chance would give."""
+    table = np.zeros((BINS, BINS))
+    sectors = [np.floor(np.mod(a, 360.0) * BINS / 360.0).astype(int) % BINS for a in (one_deg, other_deg)]
+    np.add.at(table, (sectors[0], sectors[1]), 1.0)
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    chance = ((rows > 0).sum() - 1) * ((columns > 0).sum() - 1) / (2 * len(one_deg) * np.log(2))
+    joint = table / len(one_deg)
+    product = np.outer(rows, columns) / len(one_deg) ** 2
+    full = joint > 0
+    return max(0.0, float((joint[full] * np.log2(joint[full] / product[full])).sum() - chance))
+
+
+def _about(difference_deg: Float[np.ndarray, " patch"]) -> float:
+    """Return the spread of directions about the angle: half the width that holds 68 % of them, from their mean."""
+    known = difference_deg[np.isfinite(difference_deg)]
+    off = np.degrees(np.angle(np.exp(1j * np.radians(known)) / resultant(known)))
+    return float(np.quantile(np.abs(off), 0.6827))
