@@ -48,7 +48,7 @@ def unmix(
         show_settings(wanted, json=json)
 
     from dipolar.recipes.unmix import unmix_one_by_one
-    from dipolar.recipes.unmix_result import check_angle, targets, write_unmixed
+    from dipolar.recipes.unmix_result import check_angle, targets, was_interrupted, write_unmixed
 
     folders = targets(out, image, wanted)
     done: list[tuple[Unmixed, Path]] = []
@@ -57,6 +57,8 @@ def unmix(
             for found in unmix_one_by_one(image, wanted, progress=progress):
                 folder = folders[found.components.method]
                 done.append((found, write_unmixed(found, folder, formats=wanted.figure_formats, progress=progress)))
+                if was_interrupted(found):
+                    raise KeyboardInterrupt
     except KeyboardInterrupt:
         kept = ", ".join(str(folder) for _, folder in done)
         words = f"interrupted; what was finished is in {kept}" if kept else "interrupted; nothing was finished yet"

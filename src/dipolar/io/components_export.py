@@ -15,9 +15,11 @@ UNITS = (("_px", "px"), ("_pm", "pm"), ("_deg", "degree"))
 
 
 def pictures_of(unmixed: Unmixed) -> dict[str, np.ndarray]:
-    """Return the pictures that tell what components mean, by name: each (picture, channel, y, x)."""
+    """Return the pictures that tell what components mean, by name, the telling ones first: (picture, channel, y, x)."""
     found = unmixed.components
     shown: dict[str, np.ndarray] = {}
+    if found.cluster_means is not None and found.method in ("gmm", "kmeans"):  # their modes only lead there
+        shown["cluster_means"] = found.cluster_means
     if found.modes is not None:
         shown["modes"] = found.modes
     if found.cluster_means is not None:

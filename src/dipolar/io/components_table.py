@@ -23,7 +23,7 @@ def components_table(unmixed: Unmixed) -> Table:
         table |= {name: found.scores[:, place] for place, name in enumerate(found.names)}
     count = len(unmixed.site)
     table["cluster"] = np.full(count, -1, dtype=np.int32) if found.cluster is None else found.cluster
-    if found.posterior is not None and found.posterior.shape[1]:
+    if found.posterior is not None and found.posterior.shape[1] and found.method != "kmeans":
         table["cluster_posterior"] = found.posterior.max(axis=1)
     table["site"] = unmixed.site
     for name, place in (("dy", 0), ("dx", 1)):

@@ -172,6 +172,11 @@ def headline_of(unmixed: Unmixed) -> list[str]:
     return lines
 
 
+def was_interrupted(unmixed: Unmixed) -> bool:
+    """Return whether a training was ended by Ctrl-C, so that this is what was learned until then."""
+    return any(note.startswith("Interrupted") for note in unmixed.components.notes)
+
+
 def _angle_lines(found: Angles, pixel_size_pm: float | None) -> list[str]:
     if found.verdict != "good":
         return []
@@ -188,8 +193,8 @@ def _angle_lines(found: Angles, pixel_size_pm: float | None) -> list[str]:
     else:
         lines.append("no variants: the histogram of the angle has no peaks that cannot be chance")
     if len(known):
-        length, sigma = scale * float(np.median(known)), float(np.nanmedian(found.sigma_deg))
-        lines.append(f"decoded dipole: median {length:.3g} {unit}; sigma of the angle {sigma:.2g}°")
+        length, sigma = scale * float(np.median(known)), max(float(np.nanmedian(found.sigma_deg)), 0.01)
+        lines.append(f"decoded dipole: median {length:.3g} {unit}; sigma of the angle {sigma:.2g}° in the median")
     return lines
 
 

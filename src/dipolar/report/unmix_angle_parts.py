@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dipolar.core.circular import histogram
 from dipolar.core.unmixing import Angles, Components
@@ -20,7 +21,7 @@ WRONG = {
     "leaked": "The angle has leaked: other latents say what it should say.",
     "noise": "The angle is noise: no direction can be told in these patches.",
 }
-PICTURES = 12
+PICTURES = 8
 """Decoded pictures around the circle."""
 LINE = 110
 """Letters in a line of the notice."""
@@ -110,25 +111,30 @@ def draw_manifold(drawn: Figure, at: tuple[float, float], found: Angles, *, edge
         text_mm(drawn, (at[0] - 2, at[1] + 1), "latent\n1 ↓", size=6.0)
 
 
-def draw_history(axes: Axes, found: Angles) -> None:
-    """Draw the loss, and its two parts, against the epoch."""
+def draw_history(above: Axes, below: Axes, found: Angles) -> None:
+    """Draw the loss and its reconstruction part, and below them its divergence, against the epoch."""
     epochs = np.array([row["epoch"] for row in found.history], dtype=np.float64)
-    for name, shade, dashes in (
-        ("loss", style.COLOUR_B, "-"),
-        ("reconstruction", style.COLOUR_A, "-"),
-        ("divergence", "0.35", "--"),
+    for axes, name, shade in (
+        (above, "loss", style.COLOUR_B),
+        (above, "reconstruction", style.COLOUR_A),
+        (below, "divergence", "0.35"),
     ):
         values = np.array([row.get(name, np.nan) for row in found.history], dtype=np.float64)
         if np.isfinite(values).any():
-            axes.plot(epochs, values, color=shade, ls=dashes, label=name, marker="o" if len(epochs) < 30 else "",
-                      ms=2.0, mew=0)  # fmt: skip
-    axes.set_xlabel("epoch", labelpad=1.5)
-    axes.set_ylabel("per patch", labelpad=2)
-    style.open_frame(axes)
-    if len(epochs):
-        axes.legend(loc="best", handlelength=1.4)
-    else:
-        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color=style.QUIET)
+            mark = "o" if len(epochs) < 30 else ""
+            axes.plot(epochs, values, color=shade, label=name, marker=mark, ms=2.0, mew=0)
+    for axes in (above, below):
+        style.open_frame(axes)
+        axes.yaxis.set_major_locator(MaxNLocator(4 if axes is above else 2))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_label_coords(-0.15, 0.5)
+        if len(epochs):
+            axes.legend(loc="best", handlelength=1.4)
+    above.set_ylabel("per patch")
+    above.set_xticklabels([])
+    below.set_xlabel("epoch", labelpad=1.5)
+    if not len(epochs):
+        above.text(0.5, 0.5, "not recorded", transform=above.transAxes, ha="center", va="center", color=style.QUIET)
 
 
 def diagnosis_text(components: Components, found: Angles) -> str:
@@ -136,6 +142,7 @@ def diagnosis_text(components: Components, found: Angles) -> str:
     lines = [f"verdict: {found.verdict}", ""]
     for name, value in found.diagnosis.items():
         words, unit = name_and_unit(name)
+        words, unit = (words.removesuffix(" bit"), "bit") if words.endswith(" bit") else (words, unit)
         lines.append(f"{words}: {number(float(value), 3)}{' ' + unit if unit else ''}")
     told = [f"{name.replace('_', ' ')} {number(value, 3)}" for name, value in components.settings.items()]
     lines += ["", *textwrap.wrap(", ".join(told), 62)[:6]]

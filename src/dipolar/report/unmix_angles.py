@@ -16,6 +16,7 @@ from .unmix_parts import (
     MARGIN_MM,
     Section,
     Tiles,
+    curve_section,
     draw_map,
     draw_values,
     sheet,
@@ -27,7 +28,8 @@ from .wording import number
 TITLE = "Rotation-invariant autoencoder"
 RED, PALE = "#B00020", "#FDECEE"
 MOST_LATENTS = 4
-SIGMA_MM = 15.0
+LEAST_DEG = 0.1
+"""Sigma of an angle below which it does not matter how little it is."""
 
 
 @style.styled
@@ -37,9 +39,9 @@ def angle_sheet(unmixed: Unmixed) -> Figure:
     Where the diagnosis finds that the angle means nothing, a notice with the remedy stands in the place of its maps.
     """
     found = unmixed.components.angles
-    if found is None:
-        return style.message("no angle was looked for", title=TITLE, name=unmixed.image.name)
     tiles = tiles_of(unmixed)
+    if found is None:
+        return sheet(_without_angle(unmixed, tiles), title="Autoencoder", name=unmixed.image.name)
     if found.verdict == "good":
         sections = [_dipole_maps(unmixed, found, tiles), _decoded(unmixed, found)]
     else:
@@ -50,6 +52,25 @@ def angle_sheet(unmixed: Unmixed) -> Figure:
         sections += [cluster_maps(unmixed, tiles), *mean_sections(unmixed)]
     sections.append(_training(unmixed, found))
     return sheet(sections, title=TITLE, name=unmixed.image.name)
+
+
+def _without_angle(unmixed: Unmixed, tiles: Tiles) -> list[Section]:
+    """Return maps of the latents of a network that was left no angle, and the course of its training."""
+    found = unmixed.components
+    count = min(len(found.names), MOST_LATENTS)
+    width, height, places = map_places(tiles, max(count, 3), room=style.TWO_COLUMNS_MM)
+    width, height = width - 7.0, height * (width - 7.0) / width
+
+    def draw(drawn: Figure, top: float) -> None:
+        for place in range(count):
+            where = (places[place][0], top + places[place][1], width, height)
+            title = found.names[place].replace("_", " ")
+            draw_values(drawn, where, tiles, found.scores[:, place], title=title)
+
+    sections = [Section(title="the latents", tall_mm=places[count - 1][1] + height + 4, draw=draw)]
+    if found.cluster is not None:
+        sections += [cluster_maps(unmixed, tiles), *mean_sections(unmixed)]
+    return [*sections, curve_section(found.curves[:3], title="how it learned")] if found.curves else sections
 
 
 def _notice(found: Angles) -> Section:
@@ -104,7 +125,8 @@ def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
     lengths = np.hypot(*found.dipole_px.T)
     known = lengths[np.isfinite(lengths)]
     length = f"{number(scale * float(np.median(known)), 3)} {unit}" if len(known) else "unreadable"
-    sigma = number(float(np.nanmedian(found.sigma_deg)), 2)
+    spread = float(np.nanmedian(found.sigma_deg))
+    sigma = number(spread, 2) if spread > LEAST_DEG else f"< {LEAST_DEG:g}"
     zero = "sense and zero\nas measured" if found.registered else "from any zero,\nin any sense"
     return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}°\nangle: {zero}"
 
@@ -133,7 +155,7 @@ def _latents(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
     count = min(found.latent.shape[1], MOST_LATENTS)
     total = count + (found.offset_px is not None)
     width, height, places = map_places(tiles, max(total, 3), room=style.TWO_COLUMNS_MM - 26.0)
-    width, height = width - 5.0, height * (width - 5.0) / width
+    width, height = width - 7.0, height * (width - 7.0) / width
     tall = max(places[total - 1][1] + height, 32.0 if found.offset_px is not None else 0.0)
 
     def draw(drawn: Figure, top: float) -> None:
@@ -156,7 +178,8 @@ def _from_middle(offset_px: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "
 
 def _training(unmixed: Unmixed, found: Angles) -> Section:
     def draw(drawn: Figure, top: float) -> None:
-        draw_history(style.axes_mm(drawn, MARGIN_MM + 12, top + 4, 62, 36), found)
+        above = style.axes_mm(drawn, MARGIN_MM + 13, top + 4, 62, 24)
+        draw_history(above, style.axes_mm(drawn, MARGIN_MM + 13, top + 31, 62, 10), found)
         text_mm(drawn, (MARGIN_MM + 88, top + 4), diagnosis_text(unmixed.components, found), size=6.5)
 
     return Section(title="how it learned, and what tells whether the angle can be trusted", tall_mm=53.0, draw=draw)

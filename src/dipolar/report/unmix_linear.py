@@ -12,6 +12,7 @@ from dipolar.core.unmixing import Unmixed
 
 from . import style
 from .panels import panel_size
+from .unmix_clusters import cluster_maps, mean_sections
 from .unmix_parts import MARGIN_MM, WIDE, Section, Tiles, curve_section, draw_patch, draw_values, sheet, tiles_of
 from .wording import number
 
@@ -33,6 +34,8 @@ def linear_sheet(unmixed: Unmixed) -> Figure:
     """
     found, tiles = unmixed.components, tiles_of(unmixed)
     sections = _columns(unmixed, tiles) if tiles.aspect <= WIDE else _rows(unmixed, tiles)
+    if found.cluster is not None:
+        sections += [cluster_maps(unmixed, tiles), *mean_sections(unmixed)]
     more = [] if found.mean is None else [(34.0, _mean(unmixed))]
     if found.curves or more:
         title = "how many" if found.curves else "the patch that all have in common"

@@ -249,7 +249,7 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     axes.set_ylabel(curve.y_label)
     axes.yaxis.set_label_coords(-0.17, 0.5)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))
-    axes.yaxis.get_offset_text().set_size(6.0)
+    axes.yaxis.get_offset_text().set_fontsize(6.0)
     axes.locator_params(nbins=5)
     if np.all(curve.x == np.round(curve.x)):
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
