@@ -11,6 +11,7 @@ Films are simulated, measured like any other, and cut into patches centred on ce
              variants × layers; the number that BIC takes
   windows    the same for patches of different sizes
   size       CPU seconds of every way on as many patches as were published
+  figures    draws what methods, classes and windows wrote to --out, and maps of the first superlattice
 
 With --out, tables as CSV and figures are written to a folder.
 """
@@ -18,9 +19,7 @@ With --out, tables as CSV and figures are written to a folder.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,19 +41,24 @@ from dipolar.unmix import (
     cluster_latent,
     separation,
 )
+from harness import rvae_truth
 from harness.labelled import Known, Patched, known_film, patched
 from harness.machine import announce
+from harness.rows import read, write
 from harness.table import Score, Table, Target
+from harness.unmix_figures import indices_figure, maps_figure
 
 PUBLISHED_PATCHES, PUBLISHED_PX = 23_340, 48
 ALL_CPU_S = Target(high=600.0, form="{:.0f}")
+RVAE_CPU_S = Target(high=180.0, form="{:.0f}")
 RHO = Target(low=0.9, form="{:.2f}")
 BIT = Target(high=0.05, form="{:.2f}")
 FILMS = {"superlattice": Superlattice(), "polydomain": Polydomain()}
 WINDOWS_PX = (20, 26, 36, 48, 54, 64)
 CLUSTERS = (2, 4, 8)
+Way = AbstractUnmixing | rvae_truth.Rvae
 
-WAYS: dict[str, tuple[AbstractUnmixing, str]] = {
+WAYS: dict[str, tuple[Way, str]] = {
     "PCA": (PCA(components=8), "patch"),
     "NMF": (NMF(components=8), "range"),
     "ICA": (ICA(components=8), "patch"),
@@ -63,13 +67,24 @@ WAYS: dict[str, tuple[AbstractUnmixing, str]] = {
     "t-SNE": (TSNE(), "patch"),
     "MDS": (MDS(), "patch"),
     "Isomap": (Isomap(), "patch"),
+    "rVAE": (rvae_truth.Rvae(), "patch"),
 }
 """Each way and the normalisation of its patches."""
 
 
-def clustered(way: AbstractUnmixing, found: Components, stack: Stack, clusters: int, seed: int) -> np.ndarray:
-    """Return the cluster of each patch: by the method itself where it clusters, else by a mixture of its scores."""
+def clustered(way: Way, found: Components, stack: Stack, clusters: int, seed: int) -> np.ndarray:
+    """Return the cluster of each patch: by the method itself where it clusters, else by a mixture of its scores.
+
+    Of the autoencoder, four are the peaks of its angle (patches that it cannot tell are a class of their own), eight a
+    mixture of its latents and the angle, two one of its latents alone.
+    """
     rng = np.random.default_rng(seed)
+    if found.angles is not None:
+        angles = found.angles
+        if clusters == 4:
+            return np.where(angles.variant < 0, len(angles.variant_deg), angles.variant)
+        angle = angles.angle_deg if clusters == 8 else None
+        return cluster_latent(angles.latent, angle, clusters=clusters, rng=rng).cluster
     if isinstance(way, (KMeans, GaussianMixture)):
         cluster = replace(way, clusters=clusters).unmix(stack, rng=rng).cluster
         assert cluster is not None
@@ -87,7 +102,7 @@ def methods(options: argparse.Namespace, score: Score) -> None:
             *("way".ljust(8), "4 on variants".ljust(13), "8 on variants".ljust(13), "2 on layers".ljust(11)),
             *("follows composition".ljust(20), "bit of variant".ljust(14), "CPU s"),
         )
-        for name in WAYS:
+        for name in options.ways:
             figures = [figures_of(name, one, options.window, seed) for seed, one in enumerate(known)]
             rows += [{"film": film, "seed": seed, "way": name, **one} for seed, one in enumerate(figures)]
             table.row(name, *told(name, figures, film, score))
@@ -119,6 +134,9 @@ def told(name: str, figures: list[dict[str, object]], film: str, score: Score) -
     """Return the cells of a row: means over films."""
     mean = {key: float(np.mean([one[key] for one in figures])) for key in figures[0] if key != "component"}
     layered = film == "superlattice"
+    if layered and name == "rVAE":
+        score.judge("rVAE, follows composition", [mean["rho"]], RHO, form="{:.2f}")
+        score.judge("rVAE, bit of variant", [mean["bit"]], BIT, form="{:.2f}")
     composition = f"{mean['rho']:.2f} ({figures[0]['component']})" if layered else "–"
     return [
         f"{mean['variants_4']:.3f}",
@@ -169,47 +187,49 @@ def windows(options: argparse.Namespace, score: Score) -> None:
     """Print the indices against the size of the patches, on the superlattice."""
     rows = []
     films = [known_film(FILMS["superlattice"], seed=seed, size_px=options.size) for seed in range(options.seeds)]
-    print(f"### size of patches, {options.seeds} films of {options.size}²")
+    print(f"### size of patches, superlattice, {options.seeds} films of {options.size}²; a cell has 26 px")
     table = Table(
-        "window px",
-        "patches",
-        "k-means 8 on variants",
-        "GMM 8 on variants",
-        "PCA: follows composition",
-        "bit of variant",
-        "BIC takes",
+        *("px", "patches", "k-means 8 on variants", "PCA on composition", "bit", "BIC takes"),
+        *("rVAE 4 on variants", "rVAE on composition", "bit"),
     )
     for window_px in options.windows:
-        figures = []
-        for seed, film in enumerate(films):
-            known = patched(film, window_px=window_px)
-
-            def way(method: AbstractUnmixing, known: Patched = known, seed: int = seed) -> Components:
-                return method.unmix(known.stack, rng=np.random.default_rng(seed))
-
-            principal = separation(way(PCA(components=8)), variant=known.variant, composition=known.composition)
-            _, rho, bit = principal.best()
-            figures.append(
-                {
-                    "window_px": window_px,
-                    "seed": seed,
-                    "patches": len(known.stack.site),
-                    "kmeans_8": adjusted_rand(way(KMeans(clusters=8)).cluster, known.variant),
-                    "gmm_8": adjusted_rand(way(GaussianMixture(clusters=8)).cluster, known.variant),
-                    "rho": rho,
-                    "bit": bit,
-                    "bic_takes": int(way(GaussianMixture(most=16)).facts["clusters"]),
-                }
-            )
+        figures = [
+            window_figures(patched(film, window_px=window_px), window_px, seed) for seed, film in enumerate(films)
+        ]
         rows += figures
-        mean = {key: np.mean([one[key] for one in figures]) for key in figures[0]}
+        mean = {key: float(np.mean([one[key] for one in figures])) for key in figures[0]}
         table.row(
             window_px,
             f"{mean['patches']:.0f}",
-            *(f"{mean[key]:.3f}" for key in ("kmeans_8", "gmm_8", "rho", "bit")),
+            *(f"{mean[key]:.3f}" for key in ("kmeans_8", "rho", "bit")),
             " ".join(str(one["bic_takes"]) for one in figures),
+            *(f"{mean[key]:.3f}" for key in ("rvae_4", "rvae_rho", "rvae_bit")),
         )
     write(options.out, "windows.csv", rows)
+
+
+def window_figures(known: Patched, window_px: int, seed: int) -> dict[str, float]:
+    """Return what clusters, principal components and the autoencoder tell of patches of one size."""
+
+    def made_by(way: Way) -> Components:
+        return way.unmix(known.stack, rng=np.random.default_rng(seed))
+
+    autoencoder = rvae_truth.Rvae()
+    turned = made_by(autoencoder)
+    _, rho, bit = separation(made_by(PCA()), variant=known.variant, composition=known.composition).best()
+    _, rvae_rho, rvae_bit = separation(turned, variant=known.variant, composition=known.composition).best()
+    return {
+        "window_px": window_px,
+        "seed": seed,
+        "patches": len(known.stack.site),
+        "kmeans_8": adjusted_rand(made_by(KMeans(clusters=8)).cluster, known.variant),
+        "rho": rho,
+        "bit": bit,
+        "bic_takes": int(made_by(GaussianMixture(most=16)).facts["clusters"]),
+        "rvae_4": adjusted_rand(clustered(autoencoder, turned, known.stack, 4, seed), known.variant),
+        "rvae_rho": rvae_rho,
+        "rvae_bit": rvae_bit,
+    }
 
 
 def size(options: argparse.Namespace, score: Score) -> None:
@@ -219,35 +239,56 @@ def size(options: argparse.Namespace, score: Score) -> None:
     low, high = float(stack.images.min()), float(stack.images.max())
     positive = replace(stack, images=(stack.images - low) / (high - low), normalization="range")
     print(f"### {options.patches} patches of {PUBLISHED_PX}², all settings at their defaults")
-    table = Table("way".ljust(8), "CPU s".ljust(8), "wall s".ljust(8), "4 on variants", "notes")
-    rows = []
-    for name, (given, normalization) in WAYS.items():
+    table = Table("way".ljust(8), "CPU s".ljust(8), "wall s".ljust(8), "4 on variants")
+    rows, notes = [], []
+    for name in options.ways:
+        given, normalization = WAYS[name]
         way = type(given)() if name != "GMM" else GaussianMixture()
         cpu, wall = time.process_time(), time.perf_counter()
         found = way.unmix(positive if normalization == "range" else stack, rng=np.random.default_rng(0))
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         index = adjusted_rand(clustered(way, found, stack, 4, 0), made.variant)
-        table.row(name, f"{cpu:.1f}", f"{wall:.1f}", f"{index:.3f}", " ".join(found.notes) or "–")
+        table.row(name, f"{cpu:.1f}", f"{wall:.1f}", f"{index:.3f}")
+        notes += [f"{name}: {note}" for note in found.notes]
         rows.append({"way": name, "patches": options.patches, "cpu_s": cpu, "wall_s": wall, "variants_4": index})
-    total = sum(row["cpu_s"] for row in rows)
-    table.row("all", score.judge("CPU s of all", [total], ALL_CPU_S, form="{:.0f}"), "", "", "")
+    total = sum(row["cpu_s"] for row in rows if row["way"] != "rVAE")
+    score.judge("CPU s of the autoencoder", [row["cpu_s"] for row in rows if row["way"] == "rVAE"], RVAE_CPU_S)
+    table.row("others", score.judge("CPU s of all", [total], ALL_CPU_S, form="{:.0f}"), "", "")
+    print("\n".join(notes))
     write(options.out, "size.csv", rows)
 
 
-def write(out: Path | None, name: str, rows: Iterable[dict[str, object]]) -> None:
-    """Write rows as CSV where a folder was asked for."""
-    rows = list(rows)
-    if out is None or not rows:
+def figures(options: argparse.Namespace, score: Score) -> None:
+    """Draw the figures from the tables in the folder, and maps of one film."""
+    if options.out is None:
+        print("figures: no --out")
         return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / name).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+    tables = (read(options.out, f"{name}.csv") for name in ("methods", "classes", "windows"))
+    indices_figure(*tables).savefig(options.out / "figure.png")
+    for film in options.films:
+        known = known_film(FILMS[film], seed=0, size_px=options.size)
+        stack = patched(known, window_px=options.window).stack
+        maps_figure(stack, maps_of(known, options.window)).savefig(options.out / f"{film}.png")
 
 
-PARTS = {"methods": methods, "classes": classes, "windows": windows, "size": size}
+def maps_of(film: Known, window_px: int) -> dict[str, np.ndarray]:
+    """Return what is true of a film and what every way makes of it."""
+    known = patched(film, window_px=window_px)
+    maps = {"true variants": known.variant}
+    if len(np.unique(known.layer)) > 1:
+        maps["true composition"] = known.composition
+    for name, (way, normalization) in WAYS.items():
+        stack = patched(film, window_px=window_px, normalization=normalization).stack
+        found = way.unmix(stack, rng=np.random.default_rng(0))
+        if name in ("k-means", "GMM", "rVAE"):
+            for clusters in (4, 8):
+                maps[f"{name}, {clusters} clusters"] = clustered(way, found, stack, clusters, 0)
+        else:
+            maps[f"{name}, 8 clusters"] = clustered(way, found, stack, 8, 0)
+    return maps
+
+
+PARTS = {"methods": methods, "classes": classes, "windows": windows, "size": size, "figures": figures}
 
 
 def main() -> None:
@@ -255,9 +296,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which parts (default all)")
     parser.add_argument("--films", nargs="+", choices=FILMS, default=list(FILMS), help="films of methods")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="ways of methods and size")
     parser.add_argument("--size", type=int, default=1024, help="edge of films in px (default 1024)")
     parser.add_argument("--seeds", type=int, default=3, help="films of each kind (default 3)")
-    parser.add_argument("--window", type=int, default=36, help="edge of patches in px (default 36)")
+    parser.add_argument("--window", type=int, default=48, help="edge of patches in px (default 48)")
     parser.add_argument("--windows", type=int, nargs="+", default=WINDOWS_PX, help="edges tried in windows")
     parser.add_argument("--most", type=int, default=12, help="clusters tried in classes (default 12)")
     parser.add_argument("--patches", type=int, default=PUBLISHED_PATCHES, help="patches in size (default 23340)")
