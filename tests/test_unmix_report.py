@@ -113,11 +113,12 @@ def test_an_angle_that_means_nothing_is_not_drawn_but_explained(verdict):
     found = handmade.unmixed("rvae", verdict=verdict)
     drawn = words(unmixing_sheet(found))
     assert "What to do: use a smaller window" in drawn
-    assert "decoded dipole" not in drawn and "variants" not in drawn
+    assert "variants" not in drawn and ("decoded dipole" in drawn) == (verdict == "leaked")
     page = unmix_report_html(found, rendered={"png": b"\x89PNG"})
     assert 'class="notices wrong"' in page and "use a smaller window" in page
     table = components_table(found)
-    assert np.isnan(table["angle_deg"]).all() and np.isnan(table["dipole_dx_px"]).all()
+    assert np.isnan(table["angle_deg"]).all() and np.isnan(table["angle_sigma_deg"]).all()
+    assert np.isnan(table["dipole_dx_px"]).all() == (verdict != "leaked")  # drawn from the other latents, too
     assert (table["variant"] == -1).all() and np.isfinite(table["latent_1"]).all()
 
 

@@ -12,7 +12,8 @@ def components_table(unmixed: Unmixed) -> Table:
     """Return what was found of each patch as a table, one row each, names as in `components.csv`.
 
     Without a pixel size the ``_pm`` values are nan, and the ``_px`` values carry the lengths. Where the angle of an
-    autoencoder means nothing, its columns are nan, and the variant is -1: `components.h5` still holds them.
+    autoencoder means nothing, its columns are nan, and the variant is -1: `components.h5` still holds them. So it is with
+    the dipole, unless the angle only leaked into other latents, which the dipole is drawn from too.
     """
     found = unmixed.components
     pm = float("nan") if unmixed.pixel_size_pm is None else unmixed.pixel_size_pm
@@ -35,15 +36,15 @@ def components_table(unmixed: Unmixed) -> Table:
 def _angles(found: Angles, pm: float) -> Table:
     """Return what an autoencoder says of each patch, its angle first."""
     good = found.verdict == "good"
-    blank = 1.0 if good else float("nan")
+    blank, drawn = (1.0 if keep else float("nan") for keep in (good, found.verdict in ("good", "leaked")))
     table: Table = {
         "angle_deg": blank * found.angle_deg,
         "angle_sigma_deg": blank * found.sigma_deg,
         "variant": found.variant if good else np.full_like(found.variant, -1),
-        "dipole_dy_pm": blank * found.dipole_px[:, 0] * pm,
-        "dipole_dx_pm": blank * found.dipole_px[:, 1] * pm,
-        "dipole_dy_px": blank * found.dipole_px[:, 0],
-        "dipole_dx_px": blank * found.dipole_px[:, 1],
+        "dipole_dy_pm": drawn * found.dipole_px[:, 0] * pm,
+        "dipole_dx_pm": drawn * found.dipole_px[:, 1] * pm,
+        "dipole_dy_px": drawn * found.dipole_px[:, 0],
+        "dipole_dx_px": drawn * found.dipole_px[:, 1],
     }
     if good and found.posterior.shape[1]:
         table["variant_posterior"] = found.posterior.max(axis=1)

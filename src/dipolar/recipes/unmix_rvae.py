@@ -29,11 +29,10 @@ def autoencode(stack: Stack, settings: UnmixSettings, *, progress: Progress) -> 
     TrainingError
         If the loss is not finite.
     """
-    from dipolar.learn.rvae import train_rvae  # type: ignore[import-not-found]
+    from dipolar.learn.rvae import train_rvae
     from dipolar.learn.rvae_settings import RvaeSettings
 
     given = {name: getattr(settings, name) for name in NETWORK if getattr(settings, name) is not None}
     if settings.components is not None:
         given["latents"] = settings.components
-    found: Components = train_rvae(stack, RvaeSettings(**given), progress=progress, seed=settings.seed)
-    return found
+    return train_rvae(stack, RvaeSettings(**given), progress=progress, seed=settings.seed)

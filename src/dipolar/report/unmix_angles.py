@@ -11,7 +11,7 @@ from dipolar.core.unmixing import Angles, Unmixed
 
 from . import colour, style
 from .unmix_angle_parts import circle_of, decoded_wheel, diagnosis_text, draw_history, draw_manifold, notice_lines
-from .unmix_clusters import cluster_maps, map_places, mean_sections, measured, vector_colours, wheel
+from .unmix_clusters import cluster_maps, direction_colours, map_places, mean_sections, measured, vector_colours, wheel
 from .unmix_parts import (
     MARGIN_MM,
     Section,
@@ -45,7 +45,9 @@ def angle_sheet(unmixed: Unmixed) -> Figure:
     if found.verdict == "good":
         sections = [_dipole_maps(unmixed, found, tiles), _decoded(unmixed, found)]
     else:
-        sections = [_notice(found), _decoded(unmixed, found)]
+        sections = [_notice(found)]
+        sections += [_dipole_maps(unmixed, found, tiles)] if found.verdict == "leaked" else []
+        sections.append(_decoded(unmixed, found))
     if found.latent.shape[1] or found.offset_px is not None:
         sections.append(_latents(unmixed, found, tiles))
     if unmixed.components.cluster is not None:
@@ -95,15 +97,12 @@ def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
     """Return the maps of the dipole, of the angle alone, and of what was measured, with their wheels."""
     dipoles, radius, unit = vector_colours(unmixed, found.dipole_px)
     turns = np.stack([-np.sin(np.radians(found.angle_deg)), np.cos(np.radians(found.angle_deg))], axis=1)
-    maps = [
-        ("decoded dipole", dipoles),
-        ("angle", colour.displacement_colours(turns, full_radius=1.0)),
-    ]
+    maps = [("decoded dipole", dipoles)]
+    if found.verdict == "good":
+        maps.append(("angle", colour.displacement_colours(turns, full_radius=1.0)))
     if measured(unmixed):
-        scale = 1.0 if unmixed.pixel_size_pm is None else unmixed.pixel_size_pm
-        maps.append(
-            ("measured displacement", colour.displacement_colours(scale * unmixed.displacement_px, full_radius=radius))
-        )
+        shades, full, _ = direction_colours(unmixed)
+        maps.append((f"measured, full colour at {number(full)} {unit}", shades))
     room = style.TWO_COLUMNS_MM - 30.0
     width, height, places = map_places(tiles, len(maps), room=room)
     tall = max(places[-1][1] + height, 40.0)
@@ -117,7 +116,10 @@ def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
         wheel(drawn, (style.TWO_COLUMNS_MM - 24, top + 8), unmixed, radius=radius)
         text_mm(drawn, (style.TWO_COLUMNS_MM - 28, top + 33), _told(unmixed, found, unit), ink=style.QUIET)
 
-    return Section(title="which way, at every site", tall_mm=tall + 4, draw=draw)
+    title = "which way, at every site"
+    if found.verdict != "good":
+        title = "the dipole that is drawn, which the other latents tell together with the angle"
+    return Section(title=title, tall_mm=tall + 4, draw=draw)
 
 
 def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
@@ -127,6 +129,8 @@ def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
     length = f"{number(scale * float(np.median(known)), 3)} {unit}" if len(known) else "unreadable"
     spread = float(np.nanmedian(found.sigma_deg))
     sigma = number(spread, 2) if spread > LEAST_DEG else f"< {LEAST_DEG:g}"
+    if found.verdict != "good":
+        return f"median dipole\n{length}"
     zero = "sense and zero\nas measured" if found.registered else "from any zero,\nin any sense"
     return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}°\nangle: {zero}"
 
