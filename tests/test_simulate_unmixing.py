@@ -11,6 +11,8 @@ from scipy.spatial import cKDTree
 from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import same
 from dipolar.core.units import angle_deg, magnitude
+from dipolar.core.unmixing import Stack
+from dipolar.learn.rvae import train_rvae
 from dipolar.simulate import (
     FOUR_VARIANTS,
     PATTERNED_FILM,
@@ -197,22 +199,26 @@ def test_vortices_wind_once_around_their_core(winding, phase_deg):
     assert (made.variant == -1).all() and len(made.variants_deg) == 0
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_raw_patches_mix_variants_with_composition_and_need_eight_clusters(seed):
-    made = film(Superlattice(), seed=seed)
+def patches_of(made: LabelledFilm, *, window_px: int) -> Stack:
+    """Return patches at the true cells."""
     cells = made.simulated.truth_cells
-    stack = cut_stack(
+    return cut_stack(
         made.simulated.image.data[None],
         channels=("image",),
         positions_px=cells.positions_px,
         site=np.arange(len(cells.flags)),
-        window_px=36,
+        window_px=window_px,
         lattice_px=np.stack([cells.a_px.mean(axis=0), cells.b_px.mean(axis=0)]),
         pixel_size_pm=PIXEL_SIZE_PM,
         displacement_px=cells.displacement_px,
-        displacement_sigma_px=np.full_like(cells.displacement_px, np.nan),
+        displacement_sigma_px=np.full_like(cells.displacement_px, 0.1),
         centred_on="cells",
     )
+
+
+def test_raw_patches_mix_variants_with_composition_and_need_eight_clusters():
+    made = film(Superlattice())
+    stack = patches_of(made, window_px=36)
     variant, layer = made.variant[stack.site], made.layer[stack.site]
     four, eight = (KMeans(clusters=k).unmix(stack, rng=np.random.default_rng(0)).cluster for k in (4, 8))
     assert adjusted_rand(four, variant) < 0.1  # four clusters are not the four variants …
@@ -225,3 +231,14 @@ def test_raw_patches_mix_variants_with_composition_and_need_eight_clusters(seed)
     )
     _, rho, bit = principal.best()
     assert rho > 0.9 and bit < 0.1
+
+
+def test_the_angle_of_an_autoencoder_separates_variants_and_leaves_composition_to_the_rest():
+    made = film(Superlattice(), size_px=1024)
+    stack = patches_of(made, window_px=48)
+    variant, composition = made.variant[stack.site], made.composition[stack.site]
+    found = train_rvae(stack, seed=0)
+    assert found.angles is not None and found.angles.verdict == "good"
+    assert adjusted_rand(found.angles.variant, variant) > 0.9  # where four clusters of raw patches have none
+    name, rho, bit = separation(found, variant=variant, composition=composition).best()
+    assert name.startswith("latent") and rho > 0.9 and bit < 0.05
