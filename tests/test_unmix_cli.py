@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,15 @@ def test_ctrl_c_keeps_what_was_finished(result, tmp_path, capsys, monkeypatch):
     assert "what was finished is in" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "all").iterdir()] == ["pca.dipolar"]
     assert main(["verify", str(tmp_path / "all" / "pca.dipolar")]) == 0
+
+
+def test_ctrl_c_in_a_training_keeps_what_was_learned(result, tmp_path, capsys, monkeypatch):
+    found = handmade.unmixed("rvae")
+    stopped = replace(found, components=replace(found.components, notes=("Interrupted after 2 whole epochs.",)))
+    monkeypatch.setattr(unmix, "unmix_one_by_one", lambda *_, **__: iter([stopped, handmade.unmixed("pca")]))
+    arguments = ["image", "unmix", str(result), "--method", "rvae,pca", "--out", str(tmp_path / "all")]
+    assert main(arguments) == 130
+    assert [path.name for path in (tmp_path / "all").iterdir()] == ["rvae.dipolar"]
 
 
 @pytest.mark.parametrize("json_too", [False, True])

@@ -172,6 +172,18 @@ def test_one_of_each_family_from_image_to_folder(measured, tmp_path, method, mor
         assert [curve.x_label for curve in found.components.curves] == ["component", "edge of patch (image px)"]
 
 
+def test_an_autoencoder_from_image_to_folder(measured, tmp_path):
+    found = dipolar.unmix_image(measured, method="rvae", epochs=1, starts=1, hidden=8, components=1, seed=3)
+    assert found.components.angles is not None and found.record.versions["torch"]
+    out = write_unmixed(found, tmp_path / "out")
+    assert same(load(out), found)
+    header, first, *_ = (out / "components.csv").read_text().splitlines()
+    assert header.startswith("y_px,x_px,angle_deg,angle_sigma_deg,variant,dipole_dy_pm,dipole_dx_pm")
+    assert "latent_1,latent_1_sigma" in header and first.count(",") == header.count(",")
+    with pytest.raises(SettingsError, match="freedom"):
+        dipolar.unmix_image(measured, method="rvae", freedom="none")
+
+
 def test_the_same_seed_gives_the_same_result(measured):
     one, two = (dipolar.unmix_image(measured, method="kmeans", clusters=3, seed=5) for _ in range(2))
     np.testing.assert_array_equal(one.components.cluster, two.components.cluster)

@@ -63,6 +63,17 @@ def test_a_formats_name_is_checked():
     assert render_sheet(handmade.unmixed("nmf"), formats=("svg",))["svg"].startswith(b"<?xml")
 
 
+def test_a_network_without_an_angle_and_loadings_with_clusters_have_sheets_too():
+    found = handmade.unmixed("rvae")
+    blind = replace(found, components=replace(found.components, angles=None))
+    assert "latent 2" in words(unmixing_sheet(blind)) and "which way" not in words(unmixing_sheet(blind))
+    assert list(components_table(blind))[2:5] == ["latent_1", "latent_2", "cluster"]
+    clusters = handmade.unmixed("gmm").components
+    linear = handmade.unmixed("pca")
+    more = replace(linear.components, cluster=clusters.cluster, cluster_means=clusters.cluster_means)
+    assert "mean patch of each" in words(unmixing_sheet(replace(linear, components=more)))
+
+
 # --- maps
 
 

@@ -12,8 +12,8 @@ def components_table(unmixed: Unmixed) -> Table:
     """Return what was found of each patch as a table, one row each, names as in `components.csv`.
 
     Without a pixel size the ``_pm`` values are nan, and the ``_px`` values carry the lengths. Where the angle of an
-    autoencoder means nothing, its columns are nan, and the variant is -1: `components.h5` still holds them. So it is with
-    the dipole, unless the angle only leaked into other latents, which the dipole is drawn from too.
+    autoencoder means nothing, its columns are nan, and the variant is -1: `components.h5` still holds them. So with the
+    dipole, unless the angle only leaked into other latents, which the dipole is drawn from too.
     """
     found = unmixed.components
     pm = float("nan") if unmixed.pixel_size_pm is None else unmixed.pixel_size_pm

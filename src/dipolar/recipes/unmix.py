@@ -232,12 +232,12 @@ def _versions(method: str, channels: Sequence[str]) -> dict[str, str]:
 
 def _notes(stack: Stack, sites: Sites) -> Iterator[str]:
     if stack.pixel_size_pm is None:
-        yield "The pixel size is unknown: lengths are in px. For pm give lattice_pm or pixel_size_pm."
+        yield "The pixel size is unknown: lengths are in px. For pm give lattice_pm (--lattice-pm)."
     lost = stack.dropped.get("flagged", 0) + stack.dropped.get("invalid", 0)
     if lost > 0.2 * len(sites.row):
         yield (
             f"{lost} of {len(sites.row)} sites have no patch, as their columns are doubtful or not measured whole: "
-            "flagged = true takes those with a flag, too."
+            "flagged=True (--flagged) takes those with a flag, too."
         )
     if stack.centred_on == "A":
         yield "On A columns, displacement is that of A in its cage of B: against that of B in its cage of A."

@@ -34,7 +34,7 @@ OPTIONS = (
 )  # fmt: skip
 """Settings that are options of methods."""
 NETWORK = (
-    "architecture", "freedom", "directions", "shift_sigma_px", "epochs", "batch", "learning_rate", "starts",
+    "architecture", "freedom", "directions", "shift_sigma_px", "epochs", "batch", "learning_rate", "starts", "hidden",
 )  # fmt: skip
 """Settings that are options of the autoencoder, beside its further latents: `components`."""
 ANY = ("clusters",)

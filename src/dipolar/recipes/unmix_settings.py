@@ -169,6 +169,7 @@ class UnmixSettings(Settings):
     batch: int | None = Field(None, ge=1, le=65_536, description="Patches in a step of rvae.")
     learning_rate: float | None = Field(None, gt=0, le=1, description="Learning rate of rvae at its peak.")
     starts: int | None = Field(None, ge=1, le=1000, description="Patches from which rvae starts its search.")
+    hidden: int | None = Field(None, ge=1, le=4096, description="Width of the encoder of rvae.")
     windows: bool = Field(
         False, description="With pca: how the variance depends on the size of patches, from 0.5 to 1.5 times theirs."
     )

@@ -32,7 +32,7 @@ WIDE = 2.2
 """Images that are wider than so many times their height get maps below each other."""
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7F3C8D")
 """Colours of clusters, the first ones of Okabe and Ito (2008)."""
-TITLE_LETTERS = 36
+TITLE_LETTERS = 32
 """Letters in a line above a curve."""
 Draw = Callable[[Figure, float], None]
 Beside = tuple[float, Callable[[Figure, float, float], None]]
