@@ -39,7 +39,7 @@ def _angles(found: Angles, pm: float) -> Table:
     blank, drawn = (1.0 if keep else float("nan") for keep in (good, found.verdict in ("good", "leaked")))
     table: Table = {
         "angle_deg": blank * found.angle_deg,
-        "angle_sigma_deg": blank * found.sigma_deg,
+        "angle_sigma_deg": blank * np.abs(found.sigma_deg),
         "variant": found.variant if good else np.full_like(found.variant, -1),
         "dipole_dy_pm": drawn * found.dipole_px[:, 0] * pm,
         "dipole_dx_pm": drawn * found.dipole_px[:, 1] * pm,

@@ -78,7 +78,8 @@ def measured_in(
                     do="give the image, or the result of dipolar image measure or predict",
                 )
             file = next((path / name for name in NAMES if (path / name).is_file()), path)
-            return _as_asked(found, settings), {**found.record.inputs, file.name: sha256_of(file)}
+            name = f"{path.name}/{file.name}" if path.is_dir() else path.name
+            return _as_asked(found, settings), {**found.record.inputs, name: sha256_of(file)}
     elif not isinstance(one, Image):
         raise DataError("a file name, an Image or a Measurement was expected.", got=type(one).__name__)
     measured = measure_image(

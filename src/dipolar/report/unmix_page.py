@@ -52,6 +52,7 @@ def unmix_report_html(unmixed: Unmixed, *, rendered: Mapping[str, bytes] | None 
     )
     record, cited = unmixed.record, unmix_citations(unmixed)
     name = next(iter(record.inputs), unmixed.image.name or "IMAGE")
+    name = next((one for one in record.inputs if one.endswith(".h5") and one != name), name)  # what was measured there
     return environment.get_template("unmix.html.j2").render(
         name=unmixed.image.name or "unnamed image",
         method=NAMES[unmixed.components.method],
