@@ -58,14 +58,14 @@ class Registration:
 
 def wrap_deg(angle_deg: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Return angles in (-180, 180]."""
-    return 180.0 - np.mod(180.0 - angle_deg, 360.0)
+    return np.asarray(180.0 - np.mod(180.0 - angle_deg, 360.0))
 
 
 def direction_deg(vectors: Float[np.ndarray, "*shape 2"]) -> Float[np.ndarray, "*shape"]:
     """Return the angle of vectors (dy, dx) as seen on the screen, in (-180, 180]; nan for a vector of length zero."""
     dy, dx = vectors[..., 0], vectors[..., 1]
-    angle = np.degrees(np.arctan2(-dy, dx))
-    return np.where((dy == 0) & (dx == 0), np.nan, wrap_deg(np.asarray(angle)))
+    angle = wrap_deg(np.asarray(np.degrees(np.arctan2(-dy, dx))))
+    return np.where((dy == 0) & (dx == 0), np.nan, angle)
 
 
 def unit_vectors(angle_deg: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
@@ -103,7 +103,7 @@ def circular_sd_deg(
 def spread_deg(length: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Return the circular standard deviation that belongs to a mean of this length, 0 to 1."""
     with np.errstate(divide="ignore"):
-        return np.degrees(np.sqrt(-2.0 * np.log(np.clip(length, 0.0, 1.0))))
+        return np.asarray(np.degrees(np.sqrt(-2.0 * np.log(np.clip(length, 0.0, 1.0)))))
 
 
 def histogram(

@@ -48,7 +48,18 @@ class Familiarity:
             Of the trunk of the network, at each cell.
         spread_over_sigma
             Standard deviation of the members' means over the network's own sigma; 0 for a single network.
+
+        Raises
+        ------
+        DataError
+            If these are not the features that it was learned from.
         """
+        if features.shape[1] != len(self.mean):
+            raise DataError(
+                "what is unfamiliar is told from the features that were kept in training.",
+                got=f"{features.shape[1]} features, and a model that knows {len(self.mean)}",
+                do="train the model again with this version",
+            )
         away = _distance(features, self.mean, self.whitening)
         limits = (self.distance_quantiles[USUAL_PERCENT], self.spread_quantiles[USUAL_PERCENT])
         return _greater(away, spread_over_sigma, limits) / self.joint

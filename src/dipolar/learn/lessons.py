@@ -32,6 +32,16 @@ class Lesson:
     """What it shall say at every point of its grid; nan where nobody knows."""
 
 
+def to_arrays(lesson: Lesson) -> tuple[Float32[np.ndarray, "1 y x"], Float32[np.ndarray, "layer h w"]]:
+    """Return pixels and truth as arrays, which travel between processes with less ado than tensors."""
+    return lesson.pixels.numpy(), lesson.truth.numpy()
+
+
+def from_arrays(pixels: Float32[np.ndarray, "1 y x"], truth: Float32[np.ndarray, "layer h w"]) -> Lesson:
+    """Return the lesson that `to_arrays` took apart."""
+    return Lesson(pixels=torch.from_numpy(pixels), truth=torch.from_numpy(truth))
+
+
 def finder_lesson(
     seen: Seen, positions_px: Float[np.ndarray, "column 2"], sublattice: Int8[np.ndarray, " column"]
 ) -> Lesson:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -21,6 +22,8 @@ from dipolar.learn.familiarity import Familiarity
 from dipolar.learn.find import Found, peaks, probabilities
 from dipolar.learn.networks import Finder, Regressor, plain, told
 from dipolar.learn.scale import Seen
+from dipolar.learn.stacked import share_finder
+from dipolar.learn.texture import AROUND, texture
 
 FINDER_REACH = 40
 """How far from a column the finder looks, in network px: half of its field of view, and the offset."""
@@ -57,7 +60,7 @@ class Said:
     disagreement: Float32[np.ndarray, "half_h half_w"]
     """Spread of the members over their own sigma, averaged over a cell, at every eighth pixel."""
     features: Float32[np.ndarray, "half_h half_w feature"]
-    """What the first member sees, averaged over a cell and blind to turns, with the roughness of the image."""
+    """What the first member sees, averaged over a cell and blind to turns, with the texture of the image."""
     unfamiliar: Float32[np.ndarray, "h w"]
     """Score: above 1 where the image is unlike what the networks were trained on; 0 without a familiarity."""
 
@@ -116,21 +119,17 @@ def predict(model: Model, seen: Seen, *, progress: Progress = silent) -> Said:
 
 def hear(model: Model, seen: Seen, *, progress: Progress = silent) -> Heard:
     """Return what each member says at every point of the grid: what takes the time in `predict`."""
-    means, sigmas, features = [], [], np.zeros((0, 0, 0), dtype=np.float32)
-    reach = model.card.window_px // 2 + Regressor.stride + round(OVER_CELLS * NETWORK_CELL_PX)
+    networks = [plain(network) for network in model.networks]
+    reach = model.card.window_px // 2 + Regressor.stride + AROUND // 2
     outputs = 4 + len(model.card.targets) - 2
-    for number, network in enumerate(map(plain, model.networks)):
-        first = number == 0
-        found = dense_maps(
-            partial(_said_and_seen if first else _said, network), seen.pixels,
-            strides=(Regressor.stride, FEATURE_STRIDE) if first else (Regressor.stride,),
-            reach=reach, device=next(network.parameters()).device, progress=progress,
-            step=f"predicting ({number + 1} of {len(model.networks)})" if len(model.networks) > 1 else "predicting",
-        )  # fmt: skip
-        means.append(np.concatenate([found[0][:2], found[0][4:outputs]]))
-        sigmas.append(np.exp(found[0][2:4]))
-        features = np.moveaxis(found[1], 0, -1) if first else features
-    return Heard(means=np.stack(means), sigmas=np.stack(sigmas), features=features)
+    *said, features = dense_maps(
+        partial(_all_said, networks, shared=share_finder(networks)), seen.pixels,
+        strides=(*[Regressor.stride] * len(networks), FEATURE_STRIDE), reach=reach,
+        device=next(networks[0].parameters()).device, progress=progress, step="predicting",
+    )  # fmt: skip
+    means = [np.concatenate([each[:2], each[4:outputs]]) for each in said]
+    sigmas = [np.exp(each[2:4]) for each in said]
+    return Heard(means=np.stack(means), sigmas=np.stack(sigmas), features=np.moveaxis(features, 0, -1))
 
 
 def judged(model: Model, heard: Heard) -> Said:
@@ -193,15 +192,15 @@ def nearest_to(
     return maps[y, x].astype(np.float64)
 
 
-def _said(network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network says."""
-    return (network(pixels),)
-
-
-def _said_and_seen(network: nn.Module, pixels: Tensor) -> tuple[Tensor, ...]:
-    """Return what a network says, and what it sees in the neighbourhood of every eighth pixel."""
-    features = network.features(pixels)  # type: ignore[operator]
-    return told(network.head(features)), _pooled(features, pixels)  # type: ignore[operator]
+def _all_said(networks: Sequence[nn.Module], pixels: Tensor, *, shared: bool) -> tuple[Tensor, ...]:
+    """Return what each network says, and what the first one sees in the neighbourhood of every eighth pixel."""
+    found = networks[0].found(pixels) if shared else None  # type: ignore[operator]
+    seen = [
+        network.features(pixels) if found is None else network.understood(found)  # type: ignore[operator]
+        for network in networks
+    ]
+    said = [told(network.head(one)) for network, one in zip(networks, seen, strict=True)]  # type: ignore[operator]
+    return (*said, _pooled(seen[0], pixels))
 
 
 def _blocks(one: np.ndarray) -> np.ndarray:
@@ -211,16 +210,12 @@ def _blocks(one: np.ndarray) -> np.ndarray:
 
 
 def _pooled(features: Tensor, pixels: Tensor) -> Tensor:
-    """Return features averaged over a cell, blind to turns, and how rough the image is there, at every eighth pixel.
+    """Return features averaged over a cell, blind to turns, and the texture of the image, at every eighth pixel.
 
-    Roughness is the mean square of ``x00 - x01 - x10 + x11`` in blocks of four pixels: what noise, blur and resampling
-    change first. A quarter turn of the image changes at most the sign of that difference.
+    What the network sees is told by mean and root mean square over the four orientations, the image by its texture.
     """
     size = round(OVER_CELLS * NETWORK_CELL_PX / Regressor.stride)
     around = functional.avg_pool2d(features, size, stride=2, padding=size // 2 - 1, count_include_pad=False)
     grouped = around.reshape(len(around), TURNS, -1, *around.shape[2:])
-    corners = pixels[:, :, ::2, ::2] - pixels[:, :, ::2, 1::2] - pixels[:, :, 1::2, ::2] + pixels[:, :, 1::2, 1::2]
-    size *= 2
-    square = functional.avg_pool2d(corners**2, size, stride=4, padding=size // 2 - 2, count_include_pad=False)
     mean, rms = grouped.mean(dim=1), torch.sqrt((grouped * grouped).mean(dim=1))
-    return torch.cat([mean, rms, torch.log(square + 1e-4)], dim=1)
+    return torch.cat([mean, rms, texture(pixels)], dim=1)

@@ -65,10 +65,12 @@ def train_rvae(
     rng = np.random.default_rng([seed, 0])
     with threads(settings.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
-        patches = prepare(stack, coarse=settings.architecture == "equivariant")
+        ours = settings.architecture == "equivariant"
+        shift = settings.shift_sigma_px if ours and settings.freedom == "rotation+translation" else None
+        patches = prepare(stack, coarse=ours, shift_sigma_px=shift)
         network: TurningRvae | PublishedRvae
         searches: list[Start] = []
-        if settings.architecture == "equivariant":
+        if ours:
             network, searches, course = _equivariant(patches, settings, rng, progress)
         else:
             network, course = _published(patches, settings, rng, progress)

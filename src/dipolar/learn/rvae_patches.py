@@ -28,6 +28,10 @@ SHARP = 0.15
 """How sharply the share of a column in a pixel falls with distance, in cell edges."""
 SAME = 1e-3
 """Nuisance modes with less than this share of the strongest are rounding."""
+CENTRAL = 0.25
+"""Standard deviation of what the central column may fill, in cell edges."""
+ROUNDS = 4
+"""Times that patches are aligned with their mean, where translation is free."""
 AT_ONCE = 2000
 """Patches that are resampled together."""
 
@@ -42,14 +46,26 @@ class Patches:
     """Image px per px of the network."""
     centre_px: tuple[float, float]
     """Common centre (y, x) from the middle of the patches, in patch px; patches were moved back by it."""
+    moved: Float[np.ndarray, "patch 2"]
+    """Where each patch was found to stand (y, x) from the common centre, in px of the network; moved back by it. Zero
+    where translation is not free."""
     nuisance: Float[Tensor, "pixel mode"]
     """Orthonormal modes that say nothing of the direction (see `nuisance_modes`), closed under quarter turns."""
     lattice: Float[np.ndarray, "2 2"]
     """Lattice vectors in px of the network."""
 
 
-def prepare(stack: Stack, *, coarse: bool = True) -> Patches:
-    """Return patches as the network sees them: `coarse`, with no more px than their columns need, or as they are.
+def prepare(stack: Stack, *, coarse: bool = True, shift_sigma_px: float | None = None) -> Patches:
+    """Return patches as the network sees them.
+
+    Parameters
+    ----------
+    stack
+        Square patches.
+    coarse
+        With no more px than their columns need; else as they are.
+    shift_sigma_px
+        Sigma of the translations that are expected, in image px: each patch is moved by its own. None: none is.
 
     Raises
     ------
@@ -62,23 +78,55 @@ def prepare(stack: Stack, *, coarse: bool = True) -> Patches:
     edge = float(np.sqrt(abs(np.linalg.det(lattice))))
     coarser = max(1, int(edge / CELL_PX), -(-window // LARGEST)) if coarse else 1
     side = -(-window // coarser)
+    scale = window / side
     centre = symmetry_centre(stack.images.mean(axis=0))
-    images = torch.cat(
-        [
-            _resampled(torch.from_numpy(np.ascontiguousarray(some)), centre, side)
-            for some in np.array_split(stack.images, -(-len(stack.images) // AT_ONCE))
-        ]
-    )
-    images = images - images.mean(dim=(0, 2, 3), keepdim=True)
-    images = images / images.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-12)
-    shrunk = lattice * side / window
+    everywhere = torch.tensor(centre).expand(len(stack.images), 2)
+    images = _standard(_resampled(stack.images, everywhere, side))
+    moved = torch.zeros(len(images), 2)
+    if shift_sigma_px is not None:
+        moved = _standing(images, shift_sigma_px / stack.step_px / scale, edge / scale)
+        images = _standard(_resampled(stack.images, everywhere + moved * scale, side))
+    shrunk = lattice / scale
     return Patches(
         images=images,
-        scale=stack.step_px * window / side,
+        scale=stack.step_px * scale,
         centre_px=centre,
+        moved=moved.numpy().astype(np.float64),
         nuisance=nuisance_modes(images.mean(dim=0), shrunk) if coarse else torch.zeros(0, 0),
         lattice=shrunk,
     )
+
+
+def _standard(images: Float[Tensor, "patch channel y x"]) -> Float[Tensor, "patch channel y x"]:
+    """Return patches with mean 0 and variance 1 in each channel, over all of them."""
+    images = images - images.mean(dim=(0, 2, 3), keepdim=True)
+    return images / images.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-12)
+
+
+def _standing(images: Float[Tensor, "patch channel y x"], sigma: float, edge: float) -> Float[Tensor, "patch 2"]:
+    """Return where each patch stands against the mean of all, in px: the most probable, sigma being that of the prior.
+
+    Steps of Gauss and Newton, by the slopes of the mean, which grows sharper from round to round. The mean is that of
+    itself and its half turn, so that no dipole is in it; and the central column, which the dipole moves, has no say.
+    """
+    ticks = torch.arange(images.shape[-1]) - (images.shape[-1] - 1) / 2
+    away = ticks[:, None] ** 2 + ticks**2
+    around = 1 - torch.exp(-away / (2 * (CENTRAL * edge) ** 2))
+    moved, seen = torch.zeros(len(images), 2), images
+    for _ in range(ROUNDS):
+        mean = seen.mean(dim=0)
+        mean = 0.5 * (mean + torch.rot90(mean, 2, (-2, -1)))
+        slopes = torch.stack([(slope * around).flatten() for slope in torch.gradient(mean, dim=(1, 2))])
+        left = ((seen - mean) * around).flatten(1)
+        noise = float(left.square().mean())
+        precision = slopes @ slopes.T + noise / sigma**2 * torch.eye(2)
+        step = torch.linalg.solve(precision, slopes @ left.T).T + noise / sigma**2 * (
+            torch.linalg.solve(precision, moved.T).T
+        )
+        moved = (moved - step).clamp(-3 * sigma, 3 * sigma)
+        moved = moved - moved.mean(dim=0)
+        seen = _resampled(images.numpy(), moved, images.shape[-1])
+    return moved
 
 
 def _check(stack: Stack) -> None:
@@ -127,16 +175,22 @@ def _summit(three: Float[np.ndarray, " 3"]) -> float:
 
 
 def _resampled(
-    images: Float[Tensor, "patch channel y x"], centre: tuple[float, float], side: int
+    images: Float32[np.ndarray, "patch channel y x"], centres: Float[Tensor, "patch 2"], side: int
 ) -> Float[Tensor, "patch channel h w"]:
-    """Return patches moved back by the centre, in as many pixels as the network sees."""
+    """Return patches moved back by where they stand, in as many pixels as the network sees."""
     window = images.shape[-1]
-    if max(abs(centre[0]), abs(centre[1])) > 0.02:
-        ticks = (2 * torch.arange(window) + 1) / window - 1
-        y, x = torch.meshgrid(ticks + 2 * centre[0] / window, ticks + 2 * centre[1] / window, indexing="ij")
-        where = torch.stack([x, y], dim=-1).float().expand(len(images), -1, -1, -1)
-        images = functional.grid_sample(images, where, mode="bicubic", padding_mode="border", align_corners=False)
-    return images if side == window else functional.adaptive_avg_pool2d(images, side)
+    ticks = (2 * torch.arange(window) + 1) / window - 1
+    parts = []
+    for some, centre in zip(*(np.array_split(a, -(-len(images) // AT_ONCE)) for a in (images, centres.numpy())),
+                            strict=True):  # fmt: skip
+        part = torch.from_numpy(np.ascontiguousarray(some))
+        if np.abs(centre).max() > 0.02:
+            at = ticks + 2 * torch.from_numpy(centre)[..., None].float() / window
+            x, y = at[:, 1, None, :].expand(-1, window, -1), at[:, 0, :, None].expand(-1, -1, window)
+            where = torch.stack([x, y], dim=-1)
+            part = functional.grid_sample(part, where, mode="bicubic", padding_mode="border", align_corners=False)
+        parts.append(part if side == window else functional.adaptive_avg_pool2d(part, side))
+    return torch.cat(parts)
 
 
 def nuisance_modes(

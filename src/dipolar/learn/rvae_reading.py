@@ -66,7 +66,7 @@ def read(network: TurningRvae, patches: Patches, *, centre_channel: int = 0, cor
         offset = offset_sigma = None
         if "dy" in poses:
             first, scale = latents + poses.index("dy"), network.pose_sigma[poses.index("dy")]
-            offset = turned(mine[:, first : first + 2] * scale, at).numpy().astype(np.float64)
+            offset = patches.moved + turned(mine[:, first : first + 2] * scale, at).numpy().astype(np.float64)
             spread = (mine_sigma[:, first : first + 2] * scale) ** 2
             c, s = torch.cos(at) ** 2, torch.sin(at) ** 2
             offset_sigma = torch.stack(

@@ -46,7 +46,7 @@ def frequencies(side: int) -> Float[Tensor, "wave 2"]:
     return torch.tensor(waves, dtype=torch.float64) / period
 
 
-def grid(side: int, *, across: float | None = None) -> Float[Tensor, "point 2"]:
+def grid(side: int, *, across: int | None = None) -> Float[Tensor, "point 2"]:
     """Return pixel middles of a square, row by row; `across` px of the network wide, as many as pixels unless given."""
     ticks = (torch.arange(side, dtype=torch.float64) - (side - 1) / 2) * ((across or side) / side)
     return torch.stack(torch.meshgrid(ticks, ticks, indexing="ij"), dim=-1).reshape(-1, 2)

@@ -54,11 +54,14 @@ class StackedRegressor(nn.Module):
         kinds = (VECTOR, SCALAR, AXIAL) + ((SCALAR, AXIAL, AXIAL, SCALAR) if cell_parameters else ())
         self.head = Head(middle, kinds)
 
-    def features(self, x: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch channel h w"]:
-        """Return what the last layer sees, at every fourth pixel."""
+    def found(self, x: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch field h w"]:
+        """Return the fields of columns that the finder sees, at every fourth pixel."""
         # a training needs no slope through the finder; whoever looks inside asks for that to the image
         with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
-            found = moments(self.finder(x))
+            return moments(self.finder(x))
+
+    def understood(self, found: Float[Tensor, "batch field h w"]) -> Float[Tensor, "batch channel h w"]:
+        """Return what the last layer makes of the fields of columns."""
         middle = functional.relu(self.enter(found))
         inner = functional.relu(self.down(middle))
         for layer in self.trunk:
@@ -66,9 +69,21 @@ class StackedRegressor(nn.Module):
         inner = functional.interpolate(self.up(inner), scale_factor=2, mode="nearest")
         return functional.relu(self.join(functional.relu(inner + middle)))
 
+    def features(self, x: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch channel h w"]:
+        """Return what the last layer sees, at every fourth pixel."""
+        return self.understood(self.found(x))
+
     def forward(self, x: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch output h w"]:
         """Return `outputs` at every fourth pixel."""
         return told(self.head(self.features(x)))
+
+
+def share_finder(networks: Sequence[nn.Module]) -> bool:
+    """Return whether all stand on one and the same finder, so that it need not run for each of them."""
+    if not all(isinstance(network, StackedRegressor) for network in networks):
+        return False
+    first, *others = (network.get_submodule("finder").state_dict() for network in networks)
+    return all(torch.equal(first[name], other[name]) for other in others for name in first)
 
 
 FIELDS = 6
