@@ -136,6 +136,7 @@ def test_probabilities_of_the_network_are_channels(measured):
     assert found.channels == ("image", "A", "B", "background") and found.normalization == "patch"
     assert "torch" in found.record.versions
     alone = dipolar.unmix_image(measured, channels="probability", centred_on="B", components=2, window_px="1 cells")
+    assert alone.record.inputs["finder.safetensors"]  # which network told the probabilities
     assert alone.normalization == "none"
     a, b, background = alone.components.mean
     middle = (slice(a.shape[0] // 2 - 1, a.shape[0] // 2 + 2),) * 2

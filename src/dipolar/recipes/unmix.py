@@ -100,6 +100,10 @@ def open_work(image: str | Path | Image | Measurement, settings: UnmixSettings, 
         sites = sites_of(measured, inputs, settings)
     with clock("making channels", announce=False):
         channels, names = channels_of(measured, settings.channels, settings.finder, progress=progress)
+        if settings.channels != "image":
+            from dipolar.recipes.unmix_probability import finder_sum  # torch is not needed before
+
+            sites = replace(sites, inputs={**sites.inputs, **finder_sum(settings.finder)})
     return Work(settings=settings, sites=sites, channels=channels, names=names, clock=clock)
 
 

@@ -18,6 +18,12 @@ PROBABILITIES = ("A", "B", "background")
 """Names of the channels, in their order."""
 
 
+def finder_sum(finder: str | None) -> dict[str, str]:
+    """Return file name → sha256 of the network that finds columns, for the record; nothing where it is not known."""
+    network = open_model(finder, "finder")
+    return {f"{network.name}.safetensors": network.card.sha256} if network.card.sha256 else {}
+
+
 def probability_channels(
     measured: Measurement, finder: str | None, *, progress: Progress
 ) -> Float32[np.ndarray, "3 y x"]:
