@@ -168,12 +168,15 @@ def dense_inference(score: Score, *, windows: int) -> None:
         "the published cells", [cpu(at_cells) * PUBLISHED_CELLS / rows], Target(high=0.3)), "")  # fmt: skip
 
 
-def regressor(score: Score, *, size: int, steps: int, epochs: int, members: int) -> None:
+DOSES = {"high": ("high dose (×10)", 10.0), "middle": ("middle dose", 1.0), "low": ("low dose", 0.07)}
+
+
+def regressor(score: Score, *, size: int, steps: int, epochs: int, members: int, doses: str) -> None:
     """Trained on two thirds of a film, tested on the rest."""
     table = Table(
         "film", "network", "RMS, pm", "over the fit", "R²", "z width", "inside 50 68 90 %", "cells", "train CPU s"
     )
-    for name, dose in (("high dose (×10)", 10.0), ("middle dose", 1.0), ("low dose", 0.07)):
+    for name, dose in (DOSES[chosen] for chosen in doses.split(",")):
         film = composition_film(0.06, rng=np.random.default_rng(7), shape_px=(size, size), dose=dose)
         pixel_pm = film.image.pixel_size_pm or 1.0
         measured = measure_image(film.image, gain_check=False, maps=False, mistilt="off")
@@ -366,6 +369,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500, help="batches for our regressor")
     parser.add_argument("--members", type=int, default=3, help="networks in our ensembles")
     parser.add_argument("--epochs", type=int, default=12, help="epochs for the published network; 0 leaves it out")
+    parser.add_argument("--doses", default="high,middle,low", help="films of regressor, with commas between")
     parser.add_argument("--windows", type=int, default=192, help="windows timed through the published network")
     parser.add_argument("--films", type=int, default=40, help="films for sigma")
     chosen = parser.parse_args()
@@ -376,7 +380,12 @@ def main() -> None:
         "finder": lambda: finder(score),
         "dense": lambda: dense_inference(score, windows=chosen.windows),
         "regressor": lambda: regressor(
-            score, size=chosen.size, steps=chosen.steps, epochs=chosen.epochs, members=chosen.members
+            score,
+            size=chosen.size,
+            steps=chosen.steps,
+            epochs=chosen.epochs,
+            members=chosen.members,
+            doses=chosen.doses,
         ),
         "sigma": lambda: sigma(score, count=chosen.films),
         "kill": lambda: kill(score),

@@ -10,15 +10,18 @@ import torch
 import dipolar
 from dipolar.cli.show import progress_bars
 from dipolar.learn.store import read_model, write_model
-from dipolar.recipes.shipped import train_finder, train_regressor
+from dipolar.recipes.shipped import Course, train_finder, train_regressor
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("finder", "regressor"))
-    parser.add_argument("--films", type=int, default=400, help="training images")
+    parser.add_argument("--films", type=int, default=3000, help="training images")
     parser.add_argument("--finder-steps", type=int, default=9000, help="batches for the finder")
-    parser.add_argument("--steps", type=int, default=4000, help="batches for each regressor")
+    parser.add_argument("--steps", type=int, default=6000, help="batches for each regressor")
+    parser.add_argument("--batch", type=int, default=16, help="crops in a batch")
+    parser.add_argument("--crop-px", type=int, default=256, help="edge of the crops")
+    parser.add_argument("--workers", type=int, default=2, help="processes that simulate the training images")
     parser.add_argument("--members", type=int, default=2, help="regressors in the ensemble")
     parser.add_argument("--work", type=Path, default=Path("models"), help="folder of checkpoints and metrics")
     parser.add_argument("--out", type=Path, default=Path(dipolar.__file__).parent / "learn" / "shipped")
@@ -28,13 +31,15 @@ def main() -> None:
     with progress_bars() as progress:
         for kind in ("finder", "regressor") if chosen.only is None else (chosen.only,):
             work = chosen.work / kind
+            steps = chosen.finder_steps if kind == "finder" else chosen.steps
+            course = Course(
+                films=chosen.films, steps=steps, batch=chosen.batch, crop_px=chosen.crop_px, workers=chosen.workers
+            )
             if kind == "finder":
-                model = train_finder(work, count=chosen.films, steps=chosen.finder_steps, progress=progress)
+                model = train_finder(work, course, progress=progress)
             else:
                 finder = read_model(chosen.out / "finder.safetensors")
-                model = train_regressor(
-                    finder, work, count=chosen.films, steps=chosen.steps, members=chosen.members, progress=progress
-                )
+                model = train_regressor(finder, work, course, members=chosen.members, progress=progress)
             model = write_model(model, chosen.out / f"{kind}.safetensors")
             print(kind, dict(model.card.metrics))
 

@@ -7,26 +7,30 @@ hold all that it takes to repeat.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Float32
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.learning import TARGETS, Card
 from dipolar.core.nouns import A, B
 from dipolar.learn.calibration import calibrate
+from dipolar.learn.device import pick_device
 from dipolar.learn.exam import Answers, examine, marks, taught, together
-from dipolar.learn.lessons import Lesson, finder_lesson, regressor_lesson
+from dipolar.learn.lessons import Lesson, finder_lesson, from_arrays, regressor_lesson, to_arrays
 from dipolar.learn.networks import build
 from dipolar.learn.predictor import Model, find_columns
 from dipolar.learn.scale import Seen, scale_of, see
-from dipolar.learn.task import Training
+from dipolar.learn.task import Trained, Training
 from dipolar.learn.tasks import FinderTask, RegressorTask
 from dipolar.learn.training import fit
 from dipolar.recipes.record import now, versions
+from dipolar.run import AbstractRunner, Processes, Serial
 from dipolar.simulate import TrainingFilm, random_film
 from dipolar.simulate.ranges import FilmRanges, happens, log_uniform
 
@@ -44,6 +48,8 @@ SEES_PX = 160
 """What the regressor on top of the finder sees, in network px."""
 Item = TypeVar("Item")
 FINDER_SEED, REGRESSOR_SEED, EXAM_SEED = 41, 42, 43
+FEWEST_HELD_OUT, MOST_HELD_OUT = 6, 120
+"""Limits to the number of films held out for validation, for calibration and for the exam."""
 
 
 def films(count: int, *, seed: int) -> Iterator[tuple[TrainingFilm, Seen]]:
@@ -57,26 +63,65 @@ def films(count: int, *, seed: int) -> Iterator[tuple[TrainingFilm, Seen]]:
         Film n is drawn from (seed, n), whatever their number.
     """
     for number in range(count):
-        rng = np.random.default_rng([seed, number])
-        ranges = FilmRanges(scatter=(0.0, 0.0) if happens(rng, ORDERLY) else SCATTER)
-        edge = SEEN_PX
-        if happens(rng, OTHER_SIZES):
-            cell_px = log_uniform(rng, SIZES)
-            ranges = replace(ranges, cell_px=(cell_px, cell_px))
-            edge = round(SEEN_PX / scale_of(cell_px))
-        film = random_film(rng, shape_px=(edge, edge), ranges=ranges)
+        film = _film(seed, number)
         yield film, see(film.image, cell_px=film.cell_px)
 
 
-def train_finder(out: Path, *, count: int, steps: int, progress: Progress = silent) -> Model:
+def _film(seed: int, number: int) -> TrainingFilm:
+    rng = np.random.default_rng([seed, number])
+    ranges = FilmRanges(scatter=(0.0, 0.0) if happens(rng, ORDERLY) else SCATTER)
+    edge = SEEN_PX
+    if happens(rng, OTHER_SIZES):
+        cell_px = log_uniform(rng, SIZES)
+        ranges = replace(ranges, cell_px=(cell_px, cell_px))
+        edge = round(SEEN_PX / scale_of(cell_px))
+    return random_film(rng, shape_px=(edge, edge), ranges=ranges)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How the models that come along are trained."""
+
+    films: int = 400
+    """Training images; for validation, calibration and examination come others, a share of that number."""
+    steps: int = 4000
+    """Batches to learn from."""
+    batch: int = 8
+    """Crops in a batch."""
+    crop_px: int = 128
+    """Edge of the crops in network px."""
+    workers: int = 1
+    """Processes that simulate films."""
+
+    def held_out(self, share: int) -> int:
+        """Return how many films are held out for something: one for `share` training images, within limits."""
+        return min(max(self.films // share, FEWEST_HELD_OUT), MOST_HELD_OUT)
+
+
+def _lessons(
+    make: Callable[[TrainingFilm, Seen], Lesson], course: Course, seed: int, progress: Progress
+) -> list[Lesson]:
+    """Return a lesson for each film, simulated by as many processes as the course has."""
+    runner: AbstractRunner = Serial() if course.workers == 1 else Processes(workers=course.workers)
+    made = runner.each(partial(_lesson, make, seed), range(course.films))
+    return [from_arrays(*arrays) for arrays in told("films", made, course.films, progress)]
+
+
+def _lesson(
+    make: Callable[[TrainingFilm, Seen], Lesson], seed: int, number: int
+) -> tuple[Float32[np.ndarray, "1 y x"], Float32[np.ndarray, "layer h w"]]:
+    film = _film(seed, number)
+    return to_arrays(make(film, see(film.image, cell_px=film.cell_px)))
+
+
+def train_finder(out: Path, course: Course, *, progress: Progress = silent) -> Model:
     """Return the finder, trained; its checkpoint and metrics are in `out` while it learns."""
-    lessons = [
-        _columns_lesson(film, seen) for film, seen in told("films", films(count, seed=FINDER_SEED), count, progress)
-    ]
-    held_out = [_columns_lesson(film, seen) for film, seen in films(max(count // 12, 6), seed=EXAM_SEED)]
+    lessons = _lessons(_columns_lesson, course, FINDER_SEED, progress)
+    held_out = [_columns_lesson(film, seen) for film, seen in films(course.held_out(12), seed=EXAM_SEED)]
     network = build("finder", FINDER, seed=FINDER_SEED)
-    choices = Training(steps=steps, learning_rate=4e-3, validate_every=500, seed=FINDER_SEED)
-    trained = fit(network, FinderTask(lessons, held_out), choices, out=out, progress=progress)
+    choices = _choices(course, learning_rate=4e-3, seed=FINDER_SEED)
+    task = FinderTask(lessons, held_out, batch_size=course.batch, crop_px=course.crop_px)
+    trained = fit(network, task, choices, out=out, progress=progress)
     card = Card(
         kind="finder",
         architecture=FINDER,
@@ -84,12 +129,12 @@ def train_finder(out: Path, *, count: int, steps: int, progress: Progress = sile
         targets=(),
         window_px=80,
         windows="sliding",
-        training=_training(count, FINDER_SEED, choices, cpu_seconds=trained.cpu_seconds),
+        training=_training(course, FINDER_SEED, choices, [trained]),
         versions=versions(networks=True),
         created=now(),
     )
-    model = Model(name="finder", card=card, networks=(trained.network,))
-    return _calibrated_finder(model, max(count // 12, 6))
+    model = Model(name="finder", card=card, networks=(trained.network.cpu(),))
+    return _calibrated_finder(model, course.held_out(12))
 
 
 def _calibrated_finder(model: Model, count: int) -> Model:
@@ -120,22 +165,17 @@ def _calibrated_finder(model: Model, count: int) -> Model:
     return replace(model, card=card, calibration=calibration)
 
 
-def train_regressor(
-    finder: Model, out: Path, *, count: int, steps: int, members: int, progress: Progress = silent
-) -> Model:
+def train_regressor(finder: Model, out: Path, course: Course, *, members: int, progress: Progress = silent) -> Model:
     """Return an ensemble of regressors on top of a finder, with an honest sigma and with what was usual in training."""
-    data = list(told("films", films(count, seed=REGRESSOR_SEED), count, progress))
-    lessons = [_cells_lesson(film, seen) for film, seen in data]
-    held_out = [_cells_lesson(film, seen) for film, seen in films(max(count // 12, 6), seed=EXAM_SEED)]
-    networks, spent = [], 0.0
+    lessons = _lessons(_cells_lesson, course, REGRESSOR_SEED, progress)
+    held_out = [_cells_lesson(film, seen) for film, seen in films(course.held_out(12), seed=EXAM_SEED)]
+    trained = []
     for member in range(members):
         network = build("regressor", REGRESSOR, seed=REGRESSOR_SEED + member)
         network.get_submodule("finder").load_state_dict(finder.networks[0].state_dict())
-        choices = Training(steps=steps, learning_rate=1.5e-3, validate_every=500, seed=REGRESSOR_SEED + member)
-        task = RegressorTask(lessons, held_out)
-        trained = fit(network, task, choices, out=out / f"member-{member}", progress=progress)
-        networks.append(trained.network)
-        spent += trained.cpu_seconds
+        choices = _choices(course, learning_rate=1.5e-3, seed=REGRESSOR_SEED + member)
+        task = RegressorTask(lessons, held_out, batch_size=course.batch, crop_px=course.crop_px)
+        trained.append(fit(network, task, choices, out=out / f"member-{member}", progress=progress))
     card = Card(
         kind="regressor",
         architecture=REGRESSOR,
@@ -144,16 +184,18 @@ def train_regressor(
         window_px=SEES_PX,
         windows="centered",
         training={
-            **_training(count, REGRESSOR_SEED, choices, cpu_seconds=spent),
+            **_training(course, REGRESSOR_SEED, choices, trained),
             "finder_sha256": finder.card.sha256,
         },
         versions=versions(networks=True),
         created=now(),
     )
-    model = Model(name="regressor", card=card, networks=tuple(networks))
-    known = together([_answers(model, film, seen) for film, seen in data[: max(count // 4, 6)]])
-    model = taught(model, known, _exam(model, count, EXAM_SEED + 1))
-    return replace(model, card=replace(model.card, metrics=metrics_of(model, _exam(model, count, EXAM_SEED + 2))))
+    model = Model(name="regressor", card=card, networks=tuple(one.network for one in trained))
+    known = _examined(model, course.held_out(4), REGRESSOR_SEED)
+    model = taught(model, known, _examined(model, course.held_out(5), EXAM_SEED + 1))
+    exam = _examined(model, course.held_out(5), EXAM_SEED + 2)
+    networks = tuple(network.cpu() for network in model.networks)
+    return replace(model, networks=networks, card=replace(model.card, metrics=metrics_of(model, exam)))
 
 
 def metrics_of(model: Model, answers: Answers) -> dict[str, float]:
@@ -164,8 +206,8 @@ def metrics_of(model: Model, answers: Answers) -> dict[str, float]:
     return {"cells_tested": found.pop("cells"), **found}
 
 
-def _exam(model: Model, count: int, seed: int) -> Answers:
-    return together([_answers(model, film, seen) for film, seen in films(max(count // 5, 6), seed=seed)])
+def _examined(model: Model, count: int, seed: int) -> Answers:
+    return together([_answers(model, film, seen) for film, seen in films(count, seed=seed)])
 
 
 def _answers(model: Model, film: TrainingFilm, seen: Seen) -> Answers:
@@ -182,17 +224,26 @@ def _cells_lesson(film: TrainingFilm, seen: Seen) -> Lesson:
     return regressor_lesson(seen, film.cells, windows="centered")
 
 
-def _training(count: int, seed: int, choices: Training, *, cpu_seconds: float) -> dict[str, Any]:
+def _choices(course: Course, *, learning_rate: float, seed: int) -> Training:
+    # places are told to a hundredth of a pixel, which numbers of 16 bits cannot hold
+    return Training(
+        steps=course.steps, learning_rate=learning_rate, validate_every=500, seed=seed, mixed_precision=False
+    )
+
+
+def _training(course: Course, seed: int, choices: Training, trained: Sequence[Trained]) -> dict[str, Any]:
     """Return all that it takes to repeat a training; members after the first have the seeds that follow."""
     return {
-        "films": count,
+        "films": course.films,
         "seed": seed,
         "steps": choices.steps,
         "learning_rate": choices.learning_rate,
         "validate_every": choices.validate_every,
-        "batch": 8,
-        "crop_px": 128,
-        "cpu_seconds": round(cpu_seconds),
+        "batch": course.batch,
+        "crop_px": course.crop_px,
+        "device": pick_device(choices.device).type,
+        "seconds": round(sum(one.seconds for one in trained)),
+        "cpu_seconds": round(sum(one.cpu_seconds for one in trained)),
         **films_in_words(),
     }
 
