@@ -11,6 +11,8 @@ from dipolar.core.units import angle_deg, magnitude
 from dipolar.core.unmixing import Angles, Components, Stack
 from dipolar.learn.rvae import train_rvae
 from dipolar.learn.rvae_settings import RvaeSettings
+from dipolar.simulate import FOUR_VARIANTS
+from harness.labelled import Patched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +40,25 @@ def right(angles: Angles, variant: np.ndarray, directions: np.ndarray) -> float:
     return float(np.mean(nearest[known] == variant[known]))
 
 
-def trained(stack: Stack, settings: RvaeSettings, *, seed: int) -> tuple[Angles, float]:
-    """Return the angles that one seed finds, and its CPU seconds."""
-    start = time.process_time()
-    found = Rvae(settings=settings).unmix(stack, rng=np.random.default_rng(seed))
-    assert found.angles is not None
-    return found.angles, time.process_time() - start
-
-
 def direction_error(vectors: np.ndarray, true: np.ndarray, *, least: float) -> float:
     """Return the median error in direction of vectors, where the true ones are longer than that."""
     long = magnitude(true) > least
     return float(np.nanmedian(off(angle_deg(vectors[long]), angle_deg(true[long]))))
+
+
+def figures_of(known: Patched, *, seed: int, least_pm: float = 20.0) -> dict[str, float | str]:
+    """Return what one training finds of true directions."""
+    start = time.process_time()
+    angles = Rvae().unmix(known.stack, rng=np.random.default_rng(seed)).angles
+    cpu_s = time.process_time() - start
+    assert angles is not None
+    least = least_pm / (known.stack.pixel_size_pm or 1.0)
+    long = magnitude(known.displacement_px) > least
+    true = angle_deg(known.displacement_px)
+    return {
+        "right": right(angles, known.variant, np.array(FOUR_VARIANTS)),
+        "angle": float(np.median(off(angles.angle_deg, true)[long])),
+        "dipole": direction_error(angles.dipole_px, known.displacement_px, least=least),
+        "cpu_s": cpu_s,
+        "verdict": angles.verdict,
+    }

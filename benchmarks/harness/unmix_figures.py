@@ -16,7 +16,7 @@ COLOURS = {"variants": style.COLOUR_A, "layers": style.COLOUR_B, "product": styl
 LABELS = {"variants": "variants", "layers": "layers", "product": "variants × layers"}
 SHADES = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222")
 """Hues of P. Tol's bright scheme and a black, told apart by people with any colour vision."""
-UNIT: dict[str, Any] = {"ylim": (-0.03, 1.5), "yticks": np.linspace(0.0, 1.0, 6)}
+UNIT: dict[str, Any] = {"ylim": (-0.03, 1.36), "yticks": np.linspace(0.0, 1.0, 6)}
 """Axis of indices, with room for a legend above them."""
 Row = Mapping[str, Any]
 
@@ -42,18 +42,18 @@ def indices_figure(methods: Sequence[Row], classes: Sequence[Row], windows: Sequ
     middle.set(xlabel="clusters of k-means", ylabel="adjusted Rand index", xticks=range(2, int(k.max()) + 1, 2), **UNIT)
     middle.set_title("b  raw patches: how many clusters")
     middle.legend(loc="upper right")
-    for key, label, colour in (
-        ("kmeans_8", "8 clusters (k-means) on variants", style.COLOUR_A),
-        ("rvae_4", "4 peaks of the angle (rVAE) on variants", "#117733"),
-        ("rho", "principal component on composition, |ρ|", style.COLOUR_B),
-        ("rvae_rho", "latent (rVAE) on composition, |ρ|", "#AA4499"),
+    for key, label, colour, line in (
+        ("rvae_4", "variants: angle of rVAE", style.COLOUR_A, "-"),
+        ("kmeans_8", "variants: 8 of k-means", style.COLOUR_A, ":"),
+        ("rvae_rho", "composition: latent of rVAE, |ρ|", style.COLOUR_B, "-"),
+        ("rho", "composition: PCA, |ρ|", style.COLOUR_B, ":"),
     ):
         edge, mean, low, high = mean_of(windows, key, "window_px")
-        right.plot(edge / 26.0, mean, "o-", markersize=2.5, color=colour, label=label)
-        right.fill_between(edge / 26.0, low, high, color=colour, alpha=0.15, linewidth=0.0)
-    right.set(xlabel="edge of the patch in cells", ylabel="index, |ρ|", **UNIT)
+        right.plot(edge / 26.0, mean, line, marker="o", markersize=2.5, color=colour, label=label)
+        right.fill_between(edge / 26.0, low, high, color=colour, alpha=0.12, linewidth=0.0)
+    right.set(xlabel="edge of the patch in cells", ylabel="adjusted Rand index, |ρ|", ylim=(-0.03, 1.03))
     right.set_title("c  size of patches")
-    right.legend(loc="upper right")
+    right.legend(loc="lower right")
     return figure
 
 
