@@ -12,6 +12,7 @@ from dipolar.core.circular import circular_sd_deg, direction_deg, wrap_deg
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.unmixing import Components, Stack
 from dipolar.learn.rvae import train_rvae
+from dipolar.learn.rvae_gauge import turn_latents
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import prepare, symmetry_centre
 from dipolar.learn.rvae_reading import read
@@ -77,8 +78,8 @@ def test_the_drawn_dipole_is_the_true_one(found: Components, variants: VariantSe
 
 
 def test_columns_pictures_and_history_have_their_shapes(found: Components) -> None:
-    assert found.names == ("angle_deg", "latent_1", "latent_2")
-    assert found.scores.shape == (400, 3)
+    assert found.names == ("angle_deg", "latent_1", "latent_2", "latent_3")
+    assert found.scores.shape == (400, 4)
     angles = found.angles
     assert angles is not None
     assert angles.wheel.shape == (16, 1, 24, 24)
@@ -133,9 +134,8 @@ def test_a_crystal_without_a_dipole_is_noise_and_the_run_ends_with_a_remedy() ->
 
 def test_composition_and_shifts_stay_out_of_the_angle() -> None:
     mixed = small(ratio_scatter=0.3, shift_px=0.7, noise=0.05)
-    settings = RvaeSettings(epochs=3, latents=1, freedom="rotation+translation")
-    found = train_rvae(mixed.stack, settings, seed=0)
-    assert found.names == ("angle_deg", "offset_y_px", "offset_x_px", "latent_1")
+    found = train_rvae(mixed.stack, RvaeSettings(epochs=3, latents=2, freedom="rotation+translation"), seed=0)
+    assert found.names == ("angle_deg", "offset_y_px", "offset_x_px", "latent_1", "latent_2")
     assert share_right(found, mixed) > 0.99
     angles = found.angles
     assert angles is not None
@@ -228,6 +228,36 @@ def test_stacks_that_no_network_can_learn_from_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=words):
         train_rvae(few(variants.stack, images), seed=0)
+
+
+def test_latents_are_turned_so_that_the_first_is_composition_and_the_drawing_stays() -> None:
+    mixed = small(ratio_scatter=0.3, scatter_deg=25.0, noise=0.05)
+    found = train_rvae(mixed.stack, RvaeSettings(epochs=1), seed=0)
+    assert found.angles is not None
+    follows = [abs(np.corrcoef(latent, mixed.ratio)[0, 1]) for latent in found.angles.latent.T]
+    assert follows[0] > 0.95
+    assert max(follows[1:]) < 0.5
+
+
+def test_turning_latents_leaves_what_is_drawn_of_each_patch_as_it_was() -> None:
+    patches = prepare(small(patches=80, ratio_scatter=0.3).stack)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TurningRvae(channels=1, side=24, latents=2, shift_sigma=0.5)
+    start(network, patches.images, starts=1, rng=np.random.default_rng(0))
+    with torch.no_grad():
+        network.pictures[1:3] = network.pictures[1:3].flip(0) + network.pictures[1:3]  # any axes will do
+        before = network(network.seen(patches.images)).misfit
+        drawn = network.picture(torch.tensor([[1.0, -0.5]]))
+        turn_latents(network)
+        after = network(network.seen(patches.images)).misfit
+    assert torch.allclose(before, after, rtol=1e-3)
+    assert not torch.allclose(network.picture(torch.tensor([[1.0, -0.5]])), drawn, atol=1e-3)
+
+
+def test_what_the_defaults_stand_for_is_told() -> None:
+    assert RvaeSettings().filled() == RvaeSettings(latents=3, epochs=4, learning_rate=2e-3)
+    assert RvaeSettings(architecture="published").filled().latents == 2
 
 
 def test_settings_out_of_range_are_told_together() -> None:

@@ -14,6 +14,7 @@ from dipolar.core.unmixing import Angles, Components, Curve, Fact, Stack
 from dipolar.learn.device import threads
 from dipolar.learn.rvae_angles import angles_of
 from dipolar.learn.rvae_diagnosis import LOCKED_DEG
+from dipolar.learn.rvae_gauge import turn_latents
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import Patches, prepare
 from dipolar.learn.rvae_published import PublishedRvae, published_loss, read_published
@@ -21,11 +22,6 @@ from dipolar.learn.rvae_reading import Reading, read
 from dipolar.learn.rvae_settings import RvaeSettings
 from dipolar.learn.rvae_start import Start, start
 from dipolar.learn.rvae_training import Course, rise_and_fall, train, turning_loss, turning_optimizer
-
-EPOCHS = {"equivariant": 4, "published": 30}
-"""Passes through the stack unless told otherwise."""
-RATE = {"equivariant": 2e-3, "published": 1e-3}
-"""Learning rate, likewise."""
 
 
 def train_rvae(
@@ -60,7 +56,7 @@ def train_rvae(
     TrainingError
         If the loss is no finite number, step after step.
     """
-    settings = settings or RvaeSettings()
+    settings = (settings or RvaeSettings()).filled()
     began = time.process_time()
     rng = np.random.default_rng([seed, 0])
     with threads(settings.threads), torch.random.fork_rng(devices=[]):
@@ -99,7 +95,7 @@ def train_rvae(
         mean=stack.images.mean(axis=0),
         curves=_curves(course),
         angles=angles,
-        settings={**{name: _plain(value) for name, value in asdict(settings).items()}, "seed": seed},
+        settings={**{name: value for name, value in asdict(settings).items() if value is not None}, "seed": seed},
         facts=facts,
         notes=_notes(angles, course, settings),
     )
@@ -111,7 +107,7 @@ def _equivariant(
     network = TurningRvae(
         channels=patches.images.shape[1],
         side=patches.images.shape[-1],
-        latents=settings.latents,
+        latents=settings.latents or 0,
         fine=settings.directions // 4,
         shift_sigma=settings.shift_sigma_px / patches.scale if settings.freedom == "rotation+translation" else None,
         hidden=settings.hidden,
@@ -126,13 +122,14 @@ def _equivariant(
         network,
         patches.images,
         turning_loss(network, generator),
-        turning_optimizer(network, settings.learning_rate or RATE["equivariant"]),
+        turning_optimizer(network, settings.learning_rate or 0.0),
         rate=rise_and_fall,
-        epochs=settings.epochs or EPOCHS["equivariant"],
+        epochs=settings.epochs or 0,
         batch=settings.batch,
         rng=rng,
         progress=progress,
     )
+    turn_latents(network)
     return network, searches, course
 
 
@@ -142,7 +139,7 @@ def _published(
     network = PublishedRvae(
         channels=patches.images.shape[1],
         side=patches.images.shape[-1],
-        latents=settings.latents,
+        latents=settings.latents or 0,
         freedom=settings.freedom,
     )
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -150,9 +147,9 @@ def _published(
         network,
         patches.images,
         published_loss(network, generator),
-        torch.optim.Adam(network.parameters(), lr=settings.learning_rate or RATE["published"]),
+        torch.optim.Adam(network.parameters(), lr=settings.learning_rate or 0.0),
         rate=lambda done: 1.0,
-        epochs=settings.epochs or EPOCHS["published"],
+        epochs=settings.epochs or 0,
         batch=settings.batch,
         rng=rng,
         progress=progress,
@@ -214,17 +211,13 @@ def _settled(course: Course) -> bool:
     return losses[-2] - losses[-1] < max(0.01 * (losses[0] - losses[-1]), 0.5)
 
 
-def _plain(value: object) -> Fact:
-    return value if isinstance(value, int | float | str | bool) else "default"
-
-
 def _notes(angles: Angles | None, course: Course, settings: RvaeSettings) -> tuple[str, ...]:
     """Return what a reader must know."""
     notes = []
     if course.stopped:
         notes.append(f"Interrupted after {len(course.history)} whole epochs; what was learned until then is told.")
     elif not _settled(course):
-        more = 2 * (settings.epochs or EPOCHS[settings.architecture])
+        more = 2 * (settings.epochs or 0)
         notes.append(f"The loss was still falling in the last epoch: epochs={more} may tell more.")
     if course.skipped:
         notes.append(f"{course.skipped} steps of the training were not finite and were left out.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from dipolar.core.errors import SettingsError
 
 Freedom = Literal["rotation", "rotation+translation", "none"]
 """What the network may do to what it draws, apart from the further latents."""
+
+DEFAULTS = {"equivariant": (3, 4, 2e-3), "published": (2, 30, 1e-3)}
+"""Latents, epochs and learning rate unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +25,8 @@ class RvaeSettings:
     freedom: Freedom = "rotation"
     """What is kept out of the further latents: the angle, or the angle and a translation; ``none`` (published only) is
     an ordinary variational autoencoder."""
-    latents: int = 2
-    """Further latent dimensions beside angle and translation."""
+    latents: int | None = None
+    """Further latent dimensions beside angle and translation; None: 3, or 2 for the published network."""
     directions: int = 4
     """Directions that the equivariant network weighs, a multiple of 4: 4 suits patches of one lattice, 48 patches that
     are turned as a whole, between which it then interpolates. Not used by the published one."""
@@ -47,7 +50,7 @@ class RvaeSettings:
         """Refuse settings that mean nothing, all of them in one message."""
         wrong = [f"{name} = {getattr(self, name)} (at least 1)" for name in ("batch", "starts", "hidden")
                  if getattr(self, name) < 1]  # fmt: skip
-        if self.latents < 0:
+        if self.latents is not None and self.latents < 0:
             wrong.append(f"latents = {self.latents} (0 or more)")
         if self.directions < 4 or self.directions % 4:
             wrong.append(f"directions = {self.directions} (a multiple of 4)")
@@ -57,9 +60,19 @@ class RvaeSettings:
             wrong.append(f"epochs = {self.epochs} (at least 1)")
         if self.learning_rate is not None and not self.learning_rate > 0:
             wrong.append(f"learning_rate = {self.learning_rate} (more than 0)")
-        if self.freedom == "none" and (self.architecture != "published" or not self.latents):
+        if self.freedom == "none" and (self.architecture != "published" or self.latents == 0):
             wrong.append('freedom = "none" (only with architecture "published" and at least 1 latent)')
         if wrong:
             raise SettingsError(
                 "Settings of the autoencoder are out of range.", got="; ".join(wrong), do="RvaeSettings()"
             )
+
+    def filled(self) -> RvaeSettings:
+        """Return the same with the numbers that None stands for."""
+        latents, epochs, rate = DEFAULTS[self.architecture]
+        return replace(
+            self,
+            latents=latents if self.latents is None else self.latents,
+            epochs=self.epochs or epochs,
+            learning_rate=self.learning_rate or rate,
+        )
