@@ -59,6 +59,20 @@ def test_several_methods_are_one_json_object_and_a_folder_each(result, tmp_path,
     assert sum(told["results"][0]["clusters"]) == pytest.approx(1.0)
 
 
+def test_a_result_of_another_image_with_the_same_name_is_not_replaced(result, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "other" / "film"
+    assert main(["simulate", "image", "--out", str(other), "--layers", "BiFeO3", *FILM[:-1], "6"]) == 0
+    again = tmp_path / "other" / "film.dipolar"
+    measure = ["image", "measure", "--no-gain-check", "--no-maps", "--out", str(again)]
+    assert main([*measure, str(other / "film.tif"), "--lattice-pm", "396"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["image", "unmix", str(again), "--components", "2"]) == 0
+    assert main(["image", "unmix", str(result), "--components", "2"]) == 1
+    assert "only a result of the same image is replaced" in capsys.readouterr().err
+    assert main([*measure, str(other / "film.tif"), "--lattice-pm", "395"]) == 0  # another result of the same image
+    assert main(["image", "unmix", str(again), "--components", "2"]) == 0
+
+
 def test_all_settings_can_be_shown(result, tmp_path, capsys):
     arguments = ["image", "unmix", str(result), "--components", "2", "--show", "--json", "--out", str(tmp_path / "o")]
     assert main(arguments) == 0

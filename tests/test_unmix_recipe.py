@@ -62,7 +62,20 @@ def test_an_option_that_no_method_has_is_not_ignored(measured):
         dipolar.unmix_image(measured, perplexity=20)
     with pytest.raises(SettingsError, match="directions is an option of rvae"):
         dipolar.unmix_image(measured, directions=8)
+    with pytest.raises(SettingsError, match="covariance is an option of gmm"):
+        dipolar.unmix_image(measured, method="kmeans", clusters=2, covariance="tied")
+    with pytest.raises(SettingsError, match=r"windows is an option of pca[\s\S]*method = gmm"):
+        dipolar.unmix_image(measured, method="gmm", windows=True)
     unmix_choices.check_known(UnmixSettings(clusters=2, covariance="tied"))  # clusters of the loadings
+
+
+def test_each_of_several_results_is_repeated_by_itself():
+    together = UnmixSettings(method="pca,tsne,rvae", windows=True, perplexity=20, epochs=3, clusters=3, restarts=2)
+    alone = {method: unmix_choices.settings_of(method, together) for method in together.methods}
+    for method, settings in alone.items():
+        unmix_choices.check_known(settings)
+        assert settings.method == method and settings.clusters == 3
+    assert alone["pca"].windows and alone["tsne"].perplexity == 20 and alone["rvae"].epochs == 3
 
 
 def test_normalisation_suits_the_method_unless_it_is_given():
@@ -71,7 +84,8 @@ def test_normalisation_suits_the_method_unless_it_is_given():
         "range",
         "patch",
     ]
-    assert normalization_of(UnmixSettings(channels="probability"), "nmf") == "none"
+    only = UnmixSettings(channels="probability")
+    assert [normalization_of(only, method) for method in ("pca", "nmf")] == ["none", "range"]
     assert normalization_of(UnmixSettings(normalization="stack"), "nmf") == "stack"
 
 
@@ -142,6 +156,8 @@ def test_probabilities_of_the_network_are_channels(measured):
     middle = (slice(a.shape[0] // 2 - 1, a.shape[0] // 2 + 2),) * 2
     assert b[middle].mean() > 0.5 > max(a[middle].mean(), background[middle].mean())  # a B column is B in its middle
     np.testing.assert_allclose(a + b + background, 1.0, atol=1e-5)
+    parts = dipolar.unmix_image(measured, method="nmf", channels="probability", components=2, window_px="1 cells")
+    assert parts.normalization == "range" and parts.components.modes is not None and (parts.components.modes >= 0).all()
 
 
 # --- methods

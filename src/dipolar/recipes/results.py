@@ -25,6 +25,7 @@ from dipolar.io.finding_tables import (
 )
 from dipolar.io.folder import check_target
 from dipolar.io.places_table import places_table
+from dipolar.io.result_file import NAMES
 from dipolar.io.tables import Table, write_table
 from dipolar.recipes.overview import findings_headline, findings_overview, unlike_lines
 from dipolar.report import render_figures, write_figures, write_report
@@ -59,19 +60,30 @@ def check_out(out: str | Path, *, source: Path | None = None) -> Path:
 
 def _check_same_image(out: Path, source: Path) -> None:
     """Keep the result of another image: replacing it would lose it without a word."""
-    record = out / "run.json"
-    if not record.is_file() or not source.is_file():
-        return
-    try:
-        inputs = json.loads(record.read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError):
-        return
-    if sha256_of(source) not in inputs.values():
+    inputs, read = _inputs_of(out), _read_from(source)
+    if inputs and read and not read & set(inputs.values()):
         raise OutputError(
             "only a result of the same image is replaced.",
             got=f"{out}, which holds the result of {', '.join(inputs)} (another content, or changed since)",
             do=f"choose another folder: --out {out.with_name(out.stem + '-2.dipolar')}",
         )
+
+
+def _read_from(source: Path) -> set[str]:
+    """Return sha256 of an image; of a result, of itself and of the image that it was made from."""
+    file = next((source / name for name in NAMES if (source / name).is_file()), source)
+    made_from = _inputs_of(file.parent) if file.name in NAMES else {}
+    images = {digest for name, digest in made_from.items() if not name.endswith(".safetensors")}
+    return images | ({sha256_of(file)} if file.is_file() else set())
+
+
+def _inputs_of(folder: Path) -> dict[str, str]:
+    """Return file name → sha256 of what a result was made from; nothing where that cannot be read."""
+    try:
+        inputs: dict[str, str] = json.loads((folder / "run.json").read_text(encoding="utf-8"))["inputs"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return inputs
 
 
 def write_result(

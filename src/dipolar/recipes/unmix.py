@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.errors import SettingsError
+from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.measurement import Measurement
 from dipolar.core.nouns import Image, Record
 from dipolar.core.unmixing import Components, Stack, Unmixed
 from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.settings import change
-from dipolar.recipes.unmix_choices import check_known, way_of
+from dipolar.recipes.unmix_choices import check_known, settings_of, way_of
 from dipolar.recipes.unmix_settings import UnmixSettings
 from dipolar.recipes.unmix_sites import Sites, channels_of, cut, measured_in, sites_of
 
@@ -162,7 +162,7 @@ class Work:
         for edge in edges:
             try:
                 stacks.append(self._cut(normalization, edge))
-            except SettingsError:  # no site has room for a patch of that size
+            except (DataError, SettingsError):  # no site has room for a patch of that size, or none is measured whole
                 continue
         few = min(4, *(len(stack.images) for stack in stacks), edges[0] ** 2 - 1)
         curve = scree_against_window(stacks, rng=np.random.default_rng(self.settings.seed), components=few)
@@ -178,9 +178,9 @@ def normalization_of(settings: UnmixSettings, method: str) -> str:
     """Return how patches are normalised for a method, where settings leave it open."""
     if settings.normalization is not None:
         return settings.normalization
-    if settings.channels == "probability":
-        return "none"
-    return "range" if method == "nmf" else "patch"
+    if method == "nmf":  # probabilities too: between pixels, a spline swings a little below 0
+        return "range"
+    return "none" if settings.channels == "probability" else "patch"
 
 
 def unmixed_of(
@@ -203,7 +203,7 @@ def unmixed_of(
     """
     measured = sites.measured
     record = Record(
-        settings={**settings.model_dump(), "method": components.method},
+        settings=settings_of(components.method, settings).model_dump(),
         versions=_versions(components.method, stack.channels),
         inputs=dict(sites.inputs),
         seeds={"unmix": settings.seed},

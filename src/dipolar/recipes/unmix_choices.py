@@ -37,6 +37,8 @@ NETWORK = (
     "architecture", "freedom", "directions", "shift_sigma_px", "epochs", "batch", "learning_rate", "starts", "hidden",
 )  # fmt: skip
 """Settings that are options of the autoencoder, beside its further latents: `components`."""
+MIXTURE = ("covariance", "restarts")
+"""Settings that serve where `clusters` loadings or latents are asked for."""
 ANY = ("clusters",)
 """Settings that serve every method."""
 Way = Callable[[Stack, Progress], Components]
@@ -50,9 +52,13 @@ def check_known(settings: UnmixSettings) -> None:
     SettingsError
         With the methods that have it.
     """
-    known = {name for method in settings.methods for name in options_of(method)} | set(ANY)
-    if settings.clusters is not None:
-        known |= {"covariance", "most", "restarts"}
+    known = {name for method in settings.methods for name in _used_by(method, settings)}
+    if settings.windows and "pca" not in settings.methods:
+        raise SettingsError(
+            "windows is an option of pca.",
+            got=f"windows = {settings.windows}, with method = {settings.method}",
+            do="leave --windows out, or add pca to --method",
+        )
     for name in (*OPTIONS, *NETWORK):
         if getattr(settings, name) is not None and name not in known:
             has = [method for method in (*CLASSES, "rvae") if name in options_of(method)]
@@ -61,6 +67,26 @@ def check_known(settings: UnmixSettings) -> None:
                 got=f"{name} = {getattr(settings, name)}, with method = {settings.method}",
                 do=f"leave --{name.replace('_', '-')} out, or choose another --method",
             )
+
+
+def settings_of(method: str, settings: UnmixSettings) -> UnmixSettings:
+    """Return the settings of one method alone, without options of the others: so it is repeated by itself.
+
+    Parameters
+    ----------
+    method
+        One of those that the settings name.
+    settings
+        What was asked for.
+    """
+    unused = {*OPTIONS, *NETWORK} - _used_by(method, settings)
+    windows = settings.windows and method == "pca"
+    return settings.model_copy(update={"method": method, "windows": windows, **dict.fromkeys(unused)})
+
+
+def _used_by(method: str, settings: UnmixSettings) -> set[str]:
+    own = options_of(method)
+    return own | set(ANY) | (set(MIXTURE) if settings.clusters is not None and "clusters" not in own else set())
 
 
 def options_of(method: str) -> set[str]:
@@ -127,9 +153,7 @@ def clustered(components: Components, stack: Stack, settings: UnmixSettings) -> 
     values = components.scores if angles is None else angles.latent
     angle = angles.angle_deg if angles is not None and settings.cluster_angle and angles.verdict == "good" else None
     shape: Mapping[str, Any] = {
-        name: getattr(settings, name)
-        for name in ("covariance", "most", "restarts")
-        if getattr(settings, name) is not None
+        name: getattr(settings, name) for name in MIXTURE if getattr(settings, name) is not None
     }
     found = cluster_latent(values, angle, rng=np.random.default_rng(settings.seed), clusters=settings.clusters, **shape)
     weights = np.nan_to_num(found.posterior).astype(np.float32)

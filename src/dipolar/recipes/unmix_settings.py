@@ -126,7 +126,7 @@ class UnmixSettings(Settings):
     normalization: Literal["patch", "stack", "range", "none"] | None = Field(
         None,
         description="patch: each patch mean 0, variance 1. stack: all of them together. range: 0 to 1 over all. Not "
-        "given: patch; for nmf, range; for probabilities alone, none.",
+        "given: patch; for nmf, range; for probabilities alone with any other method, none.",
     )
     flagged: bool = Field(False, description="Take sites whose columns carry a doubtful flag, too.")
     covariance: Literal["full", "tied", "diag", "spherical"] | None = Field(

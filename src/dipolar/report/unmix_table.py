@@ -9,7 +9,7 @@ import numpy as np
 from dipolar.core.unmixing import Angles, Unmixed
 
 from .table import Row
-from .wording import counted, name_and_unit, number
+from .wording import name_and_unit, number
 
 NAMES = {
     "pca": "Principal component analysis",
@@ -87,7 +87,11 @@ def _cluster_rows(cluster: np.ndarray, posterior: np.ndarray | None) -> Iterator
         mine = cluster == place
         sure = "" if posterior is None else f"median probability {number(float(np.median(posterior[mine, place])), 3)}"
         value = f"{number(100 * float(np.mean(placed == place)), 3)} %"
-        yield Row("Clusters", str(place), value, f"{counted(int(mine.sum()), 'patch')[:-1]}es; {sure}".rstrip("; "))
+        yield Row("Clusters", str(place), value, f"{_patches(int(mine.sum()))}; {sure}".rstrip("; "))
+
+
+def _patches(count: int) -> str:
+    return f"{number(count)} patch{'' if count == 1 else 'es'}"
 
 
 def _angle_rows(found: Angles) -> Iterator[Row]:

@@ -129,9 +129,8 @@ class NMF(AbstractUnmixing):
         everything = len(rows) == len(values)
         with not_converged() as complaints:
             scores = factors.fit_transform(values if everything else values[rows])
-        steps = int(factors.n_iter_)
-        if not everything:
-            with not_converged():
+            steps = int(factors.n_iter_)
+            if not everything:
                 scores = factors.transform(values)
         return factors.components_.astype(np.float64), scores.astype(np.float64), steps, not complaints
 
