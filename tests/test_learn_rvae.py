@@ -153,6 +153,16 @@ def test_around_a_vortex_the_angle_locks_and_the_drawn_dipole_follows() -> None:
     assert np.median(np.abs(wrap_deg(direction_deg(angles.dipole_px) - vortex.angle_deg))) < 6.0
     assert np.median(np.abs(wrap_deg(angles.angle_deg - vortex.angle_deg))) > 12.0
     assert any("locked to the lattice" in note for note in found.notes)
+    assert angles.variant_deg.shape == (0,)
+
+
+def test_eight_variants_on_a_square_lattice_are_told_by_the_dipole() -> None:
+    eight = tuple(float(angle) for angle in np.arange(8) * 45.0 - 180.0)
+    found = train_rvae(small(directions_deg=eight, shares=(0.125,) * 8, noise=0.03).stack, RvaeSettings(), seed=0)
+    angles = found.angles
+    assert angles is not None
+    assert np.sort(np.mod(angles.variant_deg + 2.0, 360.0)) == pytest.approx(np.arange(8) * 45.0 + 2.0, abs=3.0)
+    assert np.mean(angles.variant >= 0) > 0.99
 
 
 def test_patches_turned_as_a_whole_are_followed_between_the_directions() -> None:

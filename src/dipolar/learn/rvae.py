@@ -234,6 +234,7 @@ def _notes(angles: Angles | None, course: Course, settings: RvaeSettings) -> tup
     if angles.verdict == "good" and angles.diagnosis["dipole_about_angle_deg"] > LOCKED_DEG:
         notes.append(
             f"Dipoles spread by {angles.diagnosis['dipole_about_angle_deg']:.0f}° about the angle, which is locked to "
-            "the lattice: peaks of its histogram are the lattice's, and the dipole that is drawn says more."
+            "the lattice: peaks of its histogram are the lattice's. Variants are those of the dipole that is drawn"
+            + (", which says more." if len(angles.variant_deg) else ", whose directions have no peaks.")
         )
     return tuple(notes)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from dipolar.core.circular import Variants, find_variants, most_probable, register, wrap_deg
+from dipolar.core.circular import Variants, direction_deg, find_variants, most_probable, register, wrap_deg
 from dipolar.core.unmixing import Angles, Stack
-from dipolar.learn.rvae_diagnosis import diagnose
+from dipolar.learn.rvae_diagnosis import LOCKED_DEG, diagnose
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import Patches
 from dipolar.learn.rvae_published import PublishedRvae
@@ -38,11 +38,14 @@ def angles_of(
     course: Course,
     searches: list[Start],
 ) -> Angles:
-    """Return angles with all that is known of them."""
+    """Return angles with all that is known of them.
+
+    Where the angle has locked to the lattice, peaks of its histogram are the lattice's: variants are then those of the
+    directions of the dipole that is drawn, if these have any.
+    """
     dipole = reading.dipole * patches.scale
     sense, zero, registered = _registered(stack, reading, dipole)
     angle = wrap_deg(sense * reading.angle_deg + zero)
-    variants = _variants(reading, angle, sense=sense, zero=zero)
     rest = [reading.latent] if reading.offset is None else [reading.latent, reading.offset]
     found = diagnose(
         angle_deg=angle,
@@ -53,6 +56,10 @@ def angles_of(
         rest=np.concatenate(rest, axis=1),
         evidence=searches[0].evidence if searches else math.nan,
     )
+    if found.verdict == "good" and found.figures["dipole_about_angle_deg"] > LOCKED_DEG:
+        variants = find_variants(direction_deg(-dipole if stack.centred_on == "A" else dipole))
+    else:
+        variants = _variants(reading, angle, sense=sense, zero=zero)
     return Angles(
         angle_deg=angle,
         sigma_deg=reading.sigma_deg,
