@@ -119,6 +119,15 @@ def test_ctrl_c_keeps_what_was_finished(result, tmp_path, capsys, monkeypatch):
     assert main(["verify", str(tmp_path / "all" / "pca.dipolar")]) == 0
 
 
+def test_a_method_that_fails_leaves_and_tells_what_was_finished(result, tmp_path, capsys):
+    out = tmp_path / "all"
+    arguments = ["--method", "pca,tsne", "--components", "2", "--perplexity", "900", "--out", str(out)]
+    assert main(["image", "unmix", str(result), *arguments]) == 1
+    shown = capsys.readouterr()
+    assert str(out / "pca.dipolar" / "report.html") in shown.out and "perplexity=900" in shown.err
+    assert [path.name for path in out.iterdir()] == ["pca.dipolar"]
+
+
 def test_ctrl_c_in_a_training_keeps_what_was_learned(result, tmp_path, capsys, monkeypatch):
     found = handmade.unmixed("rvae")
     stopped = replace(found, components=replace(found.components, notes=("Interrupted after 2 whole epochs.",)))

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from dipolar.cli import show
 from dipolar.cli.options import chosen, show_settings
+from dipolar.core.errors import DipolarError
 from dipolar.recipes.unmix_settings import UnmixSettings
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ def unmix(
         kept = ", ".join(str(folder) for _, folder in done)
         words = f"interrupted; what was finished is in {kept}" if kept else "interrupted; nothing was finished yet"
         raise KeyboardInterrupt(words) from None
+    except DipolarError:
+        if done and not json:  # what is finished stays, and is told before what went wrong
+            report(done, json=False)
+        raise
     if not json and len(done) > 1:
         report(done, json=False)
     for found, folder in done:
