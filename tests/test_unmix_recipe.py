@@ -69,6 +69,11 @@ def test_an_option_that_no_method_has_is_not_ignored(measured):
     unmix_choices.check_known(UnmixSettings(clusters=2, covariance="tied"))  # clusters of the loadings
 
 
+def test_what_was_settled_in_measuring_cannot_be_changed_afterwards(measured):
+    with pytest.raises(SettingsError, match=r"settled where an image is measured[\s\S]*bright = B, contrast = dark"):
+        dipolar.unmix_image(measured, bright="B", contrast="dark")
+
+
 def test_each_of_several_results_is_repeated_by_itself():
     together = UnmixSettings(method="pca,tsne,rvae", windows=True, perplexity=20, epochs=3, clusters=3, restarts=2)
     alone = {method: unmix_choices.settings_of(method, together) for method in together.methods}

@@ -101,11 +101,12 @@ def measured_in(
 
 def _as_asked(measured: Measurement, settings: UnmixSettings) -> Measurement:
     """Return a measurement with the pixel size that settings ask for; what else it rests on cannot be changed now."""
-    if settings.reference is not None:
+    late = [name for name in ("reference", "bright", "contrast", "select") if name in settings.changed()]
+    if late:
         raise SettingsError(
-            "a reference is taken off where an image is measured.",
-            got=f"reference = {settings.reference}, for a result",
-            do=f"dipolar image measure IMAGE --reference {settings.reference}, and unmix that",
+            f"{', '.join(late)}: settled where an image is measured.",
+            got=", ".join(f"{name} = {getattr(settings, name)}" for name in late) + ", for a result",
+            do=f"dipolar image measure IMAGE with --{' and --'.join(late)}, and unmix that",
         )
     size, lattice_px = settings.pixel_size_pm, measured.calibration.measured_lattice_px
     if settings.lattice_pm is not None and lattice_px > 0:
