@@ -36,7 +36,7 @@ check: $(STAMP)  ## style, format, types, and the direction of imports
 bench: $(STAMP)  ## measure accuracy and speed; each benchmark prints its own table
 	@set -e; for script in $(filter-out benchmarks/train_shipped.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
-models: $(STAMP)  ## train the networks that come with dipolar; half an hour, and it goes on where it was stopped
+models: $(STAMP)  ## train the networks that come with dipolar; hours, minutes on a GPU, and it goes on where it was stopped
 	$(BIN)/python benchmarks/train_shipped.py
 
 studies: $(STAMP)  ## both studies of networks at full size, into benchmarks/studies; an hour or two, and they go on likewise

@@ -16,9 +16,9 @@ from dipolar.recipes.shipped import Course, train_finder, train_regressor
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("finder", "regressor"))
-    parser.add_argument("--films", type=int, default=3000, help="training images")
-    parser.add_argument("--finder-steps", type=int, default=9000, help="batches for the finder")
-    parser.add_argument("--steps", type=int, default=6000, help="batches for each regressor")
+    parser.add_argument("--films", type=int, default=2500, help="training images")
+    parser.add_argument("--finder-steps", type=int, default=5000, help="batches for the finder")
+    parser.add_argument("--steps", type=int, default=5000, help="batches for each regressor")
     parser.add_argument("--batch", type=int, default=16, help="crops in a batch")
     parser.add_argument("--crop-px", type=int, default=256, help="edge of the crops")
     parser.add_argument("--workers", type=int, default=2, help="processes that simulate the training images")
