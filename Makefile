@@ -33,8 +33,10 @@ check: $(STAMP)  ## style, format, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# These take hours, or a GPU, or another program beside: run by hand.
+LONG := $(addprefix benchmarks/,train_shipped.py published.py rvae.py)
 bench: $(STAMP)  ## measure accuracy and speed; each benchmark prints its own table
-	@set -e; for script in $(filter-out benchmarks/train_shipped.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 models: $(STAMP)  ## train the networks that come with dipolar; hours, minutes on a GPU, and it goes on where it was stopped
 	$(BIN)/python benchmarks/train_shipped.py

@@ -11,6 +11,7 @@ import pytest
 
 import dipolar
 import unmix_handmade as handmade
+from dipolar.core.contracts import silent
 from dipolar.core.errors import DataError, FormatError, OutputError, SettingsError, TrainingError
 from dipolar.core.flags import DOUBTFUL_CELL, has
 from dipolar.core.measurement import Measurement
@@ -22,6 +23,7 @@ from dipolar.recipes.unmix import normalization_of, unmix_one_by_one
 from dipolar.recipes.unmix_result import check_angle, headline_of, overview_of, targets, write_unmixed
 from dipolar.recipes.unmix_settings import UnmixSettings, parse_methods, parse_window
 from dipolar.simulate.composition import composition_film
+from unmix_stacks import stack_of
 
 
 @pytest.fixture(scope="module")
@@ -296,3 +298,35 @@ def test_a_measurement_is_not_replaced(measured, tmp_path):
     assert targets(None, Path("a/film.predicted.dipolar/result.h5"), UnmixSettings())["pca"].name == "film.pca.dipolar"
     inner = targets(tmp_path / "all", Path("film.tif"), UnmixSettings(method="pca,gmm"))
     assert inner["gmm"] == tmp_path / "all" / "gmm.dipolar"
+
+
+# --- choices
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"method": "rvae", "shift_sigma_px": 1.0}, "shift_sigma_px is of use with freedom"),
+        ({"method": "rvae", "architecture": "published", "directions": 8}, "directions is of use with architecture"),
+        ({"method": "pca", "finder": "mine.safetensors"}, "finder is of use with channels"),
+    ],
+)
+def test_an_option_that_another_one_makes_useless_is_refused(measured, changes, said):
+    with pytest.raises(SettingsError, match=said):
+        dipolar.unmix_image(measured, **changes)
+
+
+@pytest.mark.parametrize("method", ["tsne", "isomap"])
+def test_defaults_fit_few_patches_and_say_so(method):
+    rng = np.random.default_rng(0)
+    few = stack_of(rng.normal(size=(12, 8, 8)).astype(np.float32))
+    found = unmix_choices.way_of(method, UnmixSettings(method=method))(few, silent)
+    assert np.isfinite(found.scores).all()
+    assert any(note.startswith("Of few patches") for note in found.notes)
+
+
+def test_too_many_clusters_are_refused_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(unmix_choices, "_autoencoder", lambda settings: lambda stack, progress: pytest.fail("trained"))
+    few = stack_of(np.random.default_rng(0).normal(size=(12, 8, 8)).astype(np.float32))
+    with pytest.raises(DataError, match="patches"):
+        unmix_choices.way_of("rvae", UnmixSettings(method="rvae", clusters=13))(few, silent)

@@ -37,6 +37,8 @@ NETWORK = (
     "architecture", "freedom", "directions", "shift_sigma_px", "epochs", "batch", "learning_rate", "starts", "hidden",
 )  # fmt: skip
 """Settings that are options of the autoencoder, beside its further latents: `components`."""
+OURS = ("directions", "starts", "hidden")
+"""Those of them that the published network has not."""
 MIXTURE = ("covariance", "restarts")
 """Settings that serve where `clusters` loadings or latents are asked for."""
 ANY = ("clusters",)
@@ -59,6 +61,7 @@ def check_known(settings: UnmixSettings) -> None:
             got=f"windows = {settings.windows}, with method = {settings.method}",
             do="leave --windows out, or add pca to --method",
         )
+    _check_useful(settings)
     for name in (*OPTIONS, *NETWORK):
         if getattr(settings, name) is not None and name not in known:
             has = [method for method in (*CLASSES, "rvae") if name in options_of(method)]
@@ -66,6 +69,22 @@ def check_known(settings: UnmixSettings) -> None:
                 f"{name} is an option of {', '.join(has)}.",
                 got=f"{name} = {getattr(settings, name)}, with method = {settings.method}",
                 do=f"leave --{name.replace('_', '-')} out, or choose another --method",
+            )
+
+
+def _check_useful(settings: UnmixSettings) -> None:
+    """Refuse options that others make useless."""
+    useless = {
+        "shift_sigma_px": settings.freedom != "rotation+translation" and "freedom = rotation+translation",
+        **dict.fromkeys(OURS, settings.architecture == "published" and "architecture = equivariant"),
+        "finder": settings.channels == "image" and "channels = probability, or both",
+    }
+    for name, needed in useless.items():
+        if needed and getattr(settings, name) is not None:
+            raise SettingsError(
+                f"{name} is of use with {needed}.",
+                got=f"{name} = {getattr(settings, name)} without it",
+                do=f"leave --{name.replace('_', '-')} out, or set {needed}",
             )
 
 
@@ -105,6 +124,9 @@ def way_of(method: str, settings: UnmixSettings) -> Way:
         return first
 
     def with_clusters(stack: Stack, progress: Progress) -> Components:
+        from dipolar.unmix.clusters import check_clusters
+
+        check_clusters(settings.clusters, len(stack.images))  # before a training that would be lost
         return clustered(first(stack, progress), stack, settings)
 
     return with_clusters
@@ -120,10 +142,24 @@ def _classical(method: str, settings: UnmixSettings) -> Way:
     chosen: Any = getattr(dipolar.unmix, CLASSES[method])(**given)
 
     def unmix(stack: Stack, progress: Progress) -> Components:
-        found: Components = chosen.unmix(stack, rng=np.random.default_rng(settings.seed))
-        return found
+        fitting = {
+            name: most
+            for name, most in most_for(len(stack.images)).items()
+            if name in options_of(method) and getattr(settings, name) is None and getattr(chosen, name) > most
+        }
+        way = replace(chosen, **fitting)
+        found: Components = way.unmix(stack, rng=np.random.default_rng(settings.seed))
+        said = tuple(
+            f"Of few patches {name} is {most:g}, not {getattr(chosen, name):g}." for name, most in fitting.items()
+        )
+        return replace(found, notes=(*found.notes, *said))
 
     return unmix
+
+
+def most_for(patches: int) -> dict[str, float]:
+    """Return how large options of manifolds may be for so few patches, where nobody set them."""
+    return {"perplexity": max((patches - 1) / 3.0, 1.0), "neighbours": max((patches - 1) // 3, 2)}
 
 
 def _autoencoder(settings: UnmixSettings) -> Way:
