@@ -13,8 +13,10 @@ from torch.nn import functional
 
 STRIDE = 8
 """Network px between points."""
-AROUND = 48
-"""Edge of the neighbourhood, in network px: two cells."""
+BLOCKS = 5
+"""Blocks of so many pixels, along either axis, that make a neighbourhood."""
+AROUND = BLOCKS * STRIDE
+"""Edge of the neighbourhood, in network px: not quite two cells."""
 BANDS = 3
 """Octaves in which the image's roughness is taken."""
 FEATURES = BANDS + 6
@@ -63,13 +65,11 @@ def _corners(image: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch 1 h w"
 
 def _around(values: Float[Tensor, "batch 1 y x"], *, shrunk: int = 1) -> Float[Tensor, "batch 1 h w"]:
     """Return the mean over the neighbourhood of every eighth pixel of an image that is `shrunk` so many times."""
-    edge, stride = AROUND // shrunk, STRIDE // shrunk
-    edge -= (edge - stride) % 2  # so that as much of it lies on one side as on the other
-    return functional.avg_pool2d(values, edge, stride=stride, padding=(edge - stride) // 2, count_include_pad=False)
+    blocks = functional.avg_pool2d(values, STRIDE // shrunk) if shrunk < STRIDE else values
+    return functional.avg_pool2d(blocks, BLOCKS, stride=1, padding=BLOCKS // 2, count_include_pad=False)
 
 
 def _greatest(values: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch 1 h w"]:
     """Return the greatest value in the neighbourhood of every eighth pixel."""
     blocks = functional.max_pool2d(values, STRIDE)
-    wide = AROUND // STRIDE - 1  # blocks on either side of one: 5 × 8 px = 40 px, the widest odd number within 48
-    return functional.max_pool2d(blocks, wide, stride=1, padding=wide // 2)
+    return functional.max_pool2d(blocks, BLOCKS, stride=1, padding=BLOCKS // 2)
