@@ -73,6 +73,19 @@ def test_a_result_of_another_image_with_the_same_name_is_not_replaced(result, tm
     assert main(["image", "unmix", str(again), "--components", "2"]) == 0
 
 
+def test_a_result_of_another_kind_is_not_replaced(film, result, tmp_path, capsys):
+    held = {path.name: path.read_bytes() for path in film.parent.iterdir()}
+    for words in (["unmix", str(result), "--components", "2"], ["measure", str(film), "--lattice-pm", "396"],
+                  ["predict", str(film), "--lattice-pm", "396"]):  # fmt: skip
+        assert main(["image", *words, "--out", str(film.parent)]) == 1
+        assert "holds a simulation" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in film.parent.iterdir()} == held
+    for words in (["demo"], ["simulate", "image"], ["study", "noise"]):
+        assert main([*words, "--out", str(result)]) == 1
+        assert "holds a measurement" in capsys.readouterr().err
+    assert main(["verify", str(result)]) == 0
+
+
 def test_all_settings_can_be_shown(result, tmp_path, capsys):
     arguments = ["image", "unmix", str(result), "--components", "2", "--show", "--json", "--out", str(tmp_path / "o")]
     assert main(arguments) == 0

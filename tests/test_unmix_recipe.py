@@ -291,7 +291,7 @@ def test_a_measurement_is_not_replaced(measured, tmp_path):
     with result_folder(tmp_path / "film.dipolar") as folder:
         save(measured, folder / "result.h5")
         write_run_json(folder, measured.record)
-    with pytest.raises(OutputError, match=r"holds a measurement[\s\S]*film.pca.dipolar"):
+    with pytest.raises(OutputError, match=r"holds a measurement[\s\S]*film-2.dipolar"):
         targets(tmp_path / "film.dipolar", tmp_path / "film.dipolar", UnmixSettings())
     several = targets(None, Path("a/film.dipolar"), UnmixSettings(method="pca,gmm"))
     assert [str(one) for one in several.values()] == ["film.pca.dipolar", "film.gmm.dipolar"]

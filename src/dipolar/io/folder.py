@@ -19,13 +19,20 @@ from dipolar.core.nouns import Record
 from dipolar.io.result_file import read_run_json, sum_of_record
 
 FORMAT = "dipolar result"
+KINDS = (
+    ("a demonstration", {"result.h5", "truth_cells.csv"}),
+    ("a measurement", {"result.h5"}),
+    ("a result of unmixing", {"components.h5"}),
+    ("a simulation", {"truth_cells.csv"}),
+)
+"""What a result folder holds, and the files by which that is known; the first that fits counts."""
 
 
 @contextmanager
 def result_folder(out: str | Path) -> Iterator[Path]:
     """Yield a folder to write into; it becomes `out` on success, and is removed on any exception.
 
-    A result that was there before is replaced in the same moment.
+    A result of the same kind that was there before is replaced in the same moment.
 
     Parameters
     ----------
@@ -35,7 +42,8 @@ def result_folder(out: str | Path) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        Where `out` is something else than a result, holds files that dipolar did not write, or cannot be written.
+        Where `out` is something else than a result, or a result of another kind, holds files that dipolar did not
+        write, or cannot be written.
     """
     out = Path(out).resolve()
     check_target(out)
@@ -56,8 +64,15 @@ def result_folder(out: str | Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def check_target(out: Path) -> None:
+def check_target(out: Path, *, kind: str | None = None) -> None:
     """Check that `out` is free, empty, or a result of dipolar that may be replaced.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    kind
+        What shall be written there, in the words of `kind_of`; None: not known yet.
 
     Raises
     ------
@@ -85,6 +100,21 @@ def check_target(out: Path) -> None:
         raise OutputError(
             "only what dipolar wrote is replaced", got=f"{out} also holds {', '.join(foreign[:10])}", do=another
         )
+    there = kind_of(record)
+    if kind is not None and there != kind:
+        raise OutputError(
+            f"only {kind} is replaced by {kind}.",
+            got=f"{out}, which holds {there}",
+            do=f"choose another folder: --out {out.with_name(out.stem + '-2.dipolar')}",
+        )
+
+
+def kind_of(record: Mapping[str, Any]) -> str:
+    """Return what the folder of a `run.json` holds, as "a measurement"; by its files, as older ones do not say it."""
+    if "study" in record:
+        return f"a {record['study']} study"
+    files = set(record.get("checksums", {}))
+    return next((kind for kind, marks in KINDS if marks <= files), "a result of another kind")
 
 
 def _make_parents(parent: Path) -> list[Path]:
@@ -98,7 +128,8 @@ def _make_parents(parent: Path) -> list[Path]:
 
 
 def _put_in_place(part: Path, out: Path) -> None:
-    check_target(out)  # once more: the work took a while, and someone may have put something there
+    # Once more: the work took a while, and someone may have put something there.
+    check_target(out, kind=kind_of(read_run_json(part)) if (part / "run.json").exists() else None)
     old = beside(out)
     try:
         for file in part.rglob("*"):
@@ -166,4 +197,4 @@ def _json(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-__all__ = ["check_target", "result_folder", "sha256_of", "write_run_json"]
+__all__ = ["check_target", "kind_of", "result_folder", "sha256_of", "write_run_json"]

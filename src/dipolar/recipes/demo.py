@@ -35,7 +35,7 @@ def run_demo(out: str | Path, *, progress: Progress = silent) -> tuple[Measureme
     OutputError
         If it cannot be written; nothing is left behind then.
     """
-    check_out(out)
+    check_out(out, kind="a demonstration")
     progress("simulating a film", 0.0)
     film = simulate_image(FILM)
     progress("simulating a film", 1.0)

@@ -32,17 +32,26 @@ from dipolar.report import render_figures, write_figures, write_report
 from dipolar.report.unmix_page import write_unmix_report
 
 
-def check_out(out: str | Path, *, source: Path | None = None) -> Path:
+def check_out(out: str | Path, *, kind: str = "a measurement", source: Path | None = None) -> Path:
     """Return the folder a result shall go to, if it can; so that a long run does not fail on its last line.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    kind
+        What shall be written there, in the words of `dipolar.io.folder.kind_of`.
+    source
+        What is read; None: anything.
 
     Raises
     ------
     OutputError
-        If something that is not a result of dipolar has that name, or the result of another image than `source`, or
-        the folder above cannot be written to.
+        If something that is not a result of dipolar has that name, a result of another kind, or of another image than
+        `source`, or the folder above cannot be written to.
     """
     out = Path(out)
-    check_target(out)
+    check_target(out, kind=kind)
     if source is not None:
         _check_same_image(out, source)
     above = next(parent for parent in out.absolute().parents if parent.exists())
@@ -117,7 +126,7 @@ def write_result(
     OutputError
         If it cannot be written; nothing is left behind then.
     """
-    out = check_out(out)
+    out = check_out(out, kind="a demonstration" if "truth_cells.csv" in (beside or {}) else "a measurement")
     with result_folder(out) as folder:
         progress("writing the result", 0.0)
         save(measurement, folder / "result.h5")

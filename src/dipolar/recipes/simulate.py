@@ -16,6 +16,7 @@ from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import Image, Record
 from dipolar.io import result_folder, write_cells_csv, write_columns_csv, write_run_json
 from dipolar.io.finding_tables import domains_table
+from dipolar.io.folder import check_target
 from dipolar.io.tables import write_table
 from dipolar.recipes.record import now, versions
 from dipolar.recipes.settings import SimulateSettings, change
@@ -131,6 +132,7 @@ def write_simulated(
     """
     settings = settings or SimulateSettings()
     out = Path(out)
+    check_target(out, kind="a simulation")
     with result_folder(out) as folder:
         progress("simulating", 0.0)
         made, labelled = _simulated(settings)

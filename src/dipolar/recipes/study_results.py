@@ -226,14 +226,9 @@ def _checked(out: str | Path, kind: str) -> Path:
         If a result is there whose run.json is damaged.
     """
     out = Path(out).resolve()
-    there = read_run_json(out) if (out / "run.json").is_file() else None  # a damaged one is said to be that
-    out, work = check_out(out), work_folder(out)
-    if there is not None and there.get("study") != kind:
-        raise OutputError(
-            f"only the result of another {kind} study is replaced.",
-            got=f"{out} holds something else",
-            do="choose another folder with --out, or move it away",
-        )
+    if (out / "run.json").is_file():
+        read_run_json(out)  # a damaged one is said to be that
+    out, work = check_out(out, kind=f"a {kind} study"), work_folder(out)
     if work.exists() and not (work / MARK).is_file() and (not work.is_dir() or any(work.iterdir())):
         raise OutputError(
             "work in progress is kept beside the result, under its name with .work behind it.",

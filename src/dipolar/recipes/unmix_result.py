@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.errors import OutputError, TrainingError
+from dipolar.core.errors import TrainingError
 from dipolar.core.unmixing import Angles, Unmixed
 from dipolar.io import result_folder, save, write_run_json
 from dipolar.io.components_export import pictures_of, write_modes
@@ -24,6 +24,8 @@ from dipolar.report.unmix_table import NAMES
 from dipolar.report.wording import number
 
 RESULT = "components.h5"
+KIND = "a result of unmixing"
+"""What these folders hold; see `dipolar.io.folder.kind_of`."""
 
 
 def targets(out: Path | None, source: Path, settings: UnmixSettings) -> dict[str, Path]:
@@ -48,13 +50,7 @@ def targets(out: Path | None, source: Path, settings: UnmixSettings) -> dict[str
         folder = Path(f"{_stem(source)}.{method}.dipolar")
         if out is not None:
             folder = out if len(settings.methods) == 1 else out / f"{method}.dipolar"
-        check_out(folder, source=source)
-        if (folder / "result.h5").exists():
-            raise OutputError(
-                "only a result of unmixing is replaced.",
-                got=f"{folder}, which holds a measurement",
-                do=f"choose another folder: --out {folder.with_name(folder.stem + f'.{method}.dipolar')}",
-            )
+        check_out(folder, kind=KIND, source=source)
         found[method] = folder
     return found
 
@@ -87,7 +83,7 @@ def write_unmixed(
     OutputError
         If it cannot be written; nothing is left behind then.
     """
-    out = check_out(out)
+    out = check_out(out, kind=KIND)
     with result_folder(out) as folder:
         progress("writing the result", 0.0)
         save(unmixed, folder / RESULT)
