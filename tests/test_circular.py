@@ -76,6 +76,18 @@ def test_variants_are_found_wherever_they_stand_with_shares_and_probabilities(tu
     assert np.mean(off.argmin(axis=1)[found.variant] == variant) == 1.0
 
 
+def test_a_peak_is_as_wide_as_true_directions_are_scattered_and_probabilities_hold() -> None:
+    rng = np.random.default_rng(5)
+    variant = rng.integers(0, 2, 20000)
+    angles = np.array([-40.0, 40.0])[variant] + np.hypot(8.0, 15.0) * rng.standard_normal(20000)
+    found = find_variants(angles, np.full(20000, 15.0))
+    assert found.spread_deg == pytest.approx(8.0, abs=1.0)
+    between = np.abs(angles) < 12.0
+    assert found.posterior[between, 1].mean() == pytest.approx(np.mean(variant[between] == 1), abs=0.05)
+    doubt = np.abs(found.posterior[:, 1] - 0.75) < 0.2
+    assert np.mean(variant[doubt] == 1) == pytest.approx(found.posterior[doubt, 1].mean(), abs=0.06)
+
+
 @pytest.mark.parametrize("count", [3, 100, 5000])
 def test_directions_without_preference_have_no_peaks(count: int) -> None:
     angles = np.random.default_rng(count).uniform(-180.0, 180.0, count)
@@ -104,6 +116,14 @@ def test_registration_finds_sense_and_zero(sense: int, zero: float) -> None:
     assert wrap_deg(np.array(found.zero_deg - zero)) == pytest.approx(0.0, abs=1e-6)
     assert found.agreement == pytest.approx(1.0)
     assert found.other_agreement < 0.9
+
+
+def test_a_known_sense_is_kept_though_the_other_agrees_more() -> None:
+    _, measured = drawn(3, count=200)
+    found = register(-measured, unit_vectors(measured), sense_known=True)
+    assert found is not None
+    assert found.sense == 1
+    assert found.agreement < found.other_agreement
 
 
 def test_registration_passes_over_what_is_unknown_or_too_short_to_have_a_direction() -> None:

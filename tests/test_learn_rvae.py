@@ -182,6 +182,16 @@ def test_without_measurements_the_zero_is_that_of_the_dipole_drawn(variants: Var
     assert any("dipole drawn" in note for note in found.notes)
 
 
+def test_around_a_columns_the_displacement_is_theirs_and_the_zero_is_the_same_measured_or_not() -> None:
+    made = small(patches=200)
+    stack = replace(made.stack, centred_on="A")
+    for given in (stack, unmeasured(stack)):
+        angles = train_rvae(given, RvaeSettings(epochs=1), seed=0).angles
+        assert angles is not None
+        assert angles.registered == (given is stack)
+        assert np.median(np.abs(wrap_deg(angles.angle_deg - made.angle_deg))) < 5.0
+
+
 def test_without_latents_the_closed_form_is_all_and_one_domain_is_no_collapse() -> None:
     single = small(shares=(1.0, 0.0, 0.0, 0.0))
     found = train_rvae(single.stack, RvaeSettings(latents=0), seed=0)

@@ -31,7 +31,7 @@ class Variants:
     direction_deg: Float[np.ndarray, " variant"]
     """Mean direction of each, in (-180, 180], counter-clockwise from -180; none where the histogram has no peaks."""
     spread_deg: Float[np.ndarray, " variant"]
-    """Circular standard deviation of what belongs to each."""
+    """Circular standard deviation of what belongs to each, beyond the directions' own sigma."""
     share: Float[np.ndarray, " variant"]
     """Share of all directions that belong to each; the rest belongs to none."""
     posterior: Float[np.ndarray, "direction variant"]
@@ -168,7 +168,8 @@ def find_variants(
     """Return the peaks of a histogram of directions, and the probability of each for each direction.
 
     A mixture of wrapped Gaussians, one for each peak, and a uniform background, fitted by expectation and
-    maximisation; a direction's own sigma adds to the width of the peak. The background takes outliers out of means and
+    maximisation. Peaks are as wide as true directions are scattered: a direction's own sigma adds to that, and is taken
+    out of what was fitted. The background takes outliers out of means and
     widths; it is no variant, and probabilities of variants sum to 1 without it.
     """
     known = np.isfinite(angle_deg)
@@ -182,7 +183,8 @@ def find_variants(
         total = weight.sum(axis=0)
         moment = (weight[:, :-1] * np.exp(1j * np.radians(angle))[:, None]).sum(axis=0) / total[:-1]
         mean, share = np.degrees(np.angle(moment)), total[:-1] / len(angle)
-        width = np.clip(spread_deg(np.abs(moment)), 1.0, 45.0)
+        error = (weight[:, :-1] * own[:, None] ** 2).sum(axis=0) / total[:-1]
+        width = np.sqrt(np.clip(spread_deg(np.abs(moment)) ** 2 - error, 1.0, 45.0**2))
     order = np.argsort(wrap_deg(mean))
     mean, width, share = wrap_deg(mean[order]), width[order], share[order]
     posterior = np.full((len(angle_deg), count), np.nan)
@@ -232,8 +234,11 @@ def register(
     sigma: Float[np.ndarray, "direction 2"] | None = None,
     *,
     rows: Bool[np.ndarray, " direction"] | None = None,
+    sense_known: bool = False,
 ) -> Registration | None:
     """Return sense and zero by which angles follow the directions of measured vectors (dy, dx) best.
+
+    Where the sense is known to be that on the screen, only the zero is looked for.
 
     Each vector counts by its length over its length and sigma together, ``d² / (d² + sigma²)``, as far as sigma is
     known (else by its length): the direction of a short one is chance. Rows that are nan on either side do not count.
@@ -255,7 +260,7 @@ def register(
         return None
     measured = direction_deg(vectors[known])
     moments = {sense: resultant(measured - sense * angle_deg[known], weight[known]) for sense in (1, -1)}
-    best: Literal[1, -1] = 1 if abs(moments[1]) >= abs(moments[-1]) - 1e-9 else -1
+    best: Literal[1, -1] = 1 if sense_known or abs(moments[1]) >= abs(moments[-1]) - 1e-9 else -1
     return Registration(
         sense=best,
         zero_deg=float(wrap_deg(np.asarray(np.degrees(np.angle(moments[best]))))),

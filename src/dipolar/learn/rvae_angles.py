@@ -44,7 +44,7 @@ def angles_of(
     directions of the dipole that is drawn, if these have any.
     """
     dipole = reading.dipole * patches.scale
-    sense, zero, registered = _registered(stack, reading, dipole)
+    sense, zero, registered = _registered(stack, reading, dipole, sense_known=isinstance(network, TurningRvae))
     angle = wrap_deg(sense * reading.angle_deg + zero)
     rest = [reading.latent] if reading.offset is None else [reading.latent, reading.offset]
     found = diagnose(
@@ -57,7 +57,7 @@ def angles_of(
         evidence=searches[0].evidence if searches else math.nan,
     )
     if found.verdict == "good" and found.figures["dipole_about_angle_deg"] > LOCKED_DEG:
-        variants = find_variants(direction_deg(-dipole if stack.centred_on == "A" else dipole))
+        variants = find_variants(direction_deg(dipole))
     else:
         variants = _variants(reading, angle, sense=sense, zero=zero)
     return Angles(
@@ -84,17 +84,19 @@ def angles_of(
 
 
 def _registered(
-    stack: Stack, reading: Reading, dipole: Float[np.ndarray, "patch 2"]
+    stack: Stack, reading: Reading, dipole: Float[np.ndarray, "patch 2"], *, sense_known: bool
 ) -> tuple[Literal[1, -1], float, bool]:
     """Return sense, zero, and whether measured displacements set them; else the dipole drawn does, if it can be read.
 
-    Around an A column, the displacement of B is against that of the central column.
+    Both are of the column in the middle against those around it, whichever it is. A network that turns with the patch
+    has the sense of the screen by construction.
     """
-    sure = reading.sigma_deg < SURE_DEG
-    measured = register(reading.angle_deg, stack.displacement_px, stack.displacement_sigma_px, rows=sure)
+    own, sure = reading.angle_deg, reading.sigma_deg < SURE_DEG
+    sigma = stack.displacement_sigma_px
+    measured = register(own, stack.displacement_px, sigma, rows=sure, sense_known=sense_known)
     if measured is not None and measured.agreement > max(AGREES, 3.0 / math.sqrt(measured.count)):
         return measured.sense, measured.zero_deg, True
-    drawn = register(reading.angle_deg, -dipole if stack.centred_on == "A" else dipole, rows=sure)
+    drawn = register(own, dipole, rows=sure, sense_known=sense_known)
     if drawn is not None and drawn.agreement > AGREES:
         return drawn.sense, drawn.zero_deg, False
     return 1, 0.0, False
