@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -138,7 +139,12 @@ def test_a_method_that_fails_leaves_and_tells_what_was_finished(result, tmp_path
     assert main(["image", "unmix", str(result), *arguments]) == 1
     shown = capsys.readouterr()
     assert str(out / "pca.dipolar" / "report.html") in shown.out and "perplexity=900" in shown.err
+    assert shown.err.splitlines()[0] == f"pca finished: {out / 'pca.dipolar' / 'report.html'}"
     assert [path.name for path in out.iterdir()] == ["pca.dipolar"]
+    assert main(["image", "unmix", str(result), *arguments, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["error"] == "SettingsError" and "perplexity" in told["message"]
+    assert [one["method"] for one in told["results"]] == ["pca"] and Path(told["results"][0]["out"]).is_dir()
 
 
 def test_ctrl_c_in_a_training_keeps_what_was_learned(result, tmp_path, capsys, monkeypatch):

@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DipolarError as error:
         show.note(f"{type(error).__name__}: {error}")
         if "--json" in arguments:
-            show.as_json({"status": "error", "error": type(error).__name__, "message": str(error)})
+            kept = {"results": error.results} if error.results else {}
+            show.as_json({"status": "error", "error": type(error).__name__, "message": str(error), **kept})
         return BAD_DATA
     except KeyboardInterrupt as error:
         show.note(str(error) or "interrupted; nothing was left half-written")

@@ -58,30 +58,44 @@ def unmix(
             for found in unmix_one_by_one(image, wanted, progress=progress):
                 folder = folders[found.components.method]
                 done.append((found, write_unmixed(found, folder, formats=wanted.figure_formats, progress=progress)))
+                if len(wanted.methods) > 1:  # at once: the others may take long, or fail
+                    show.note(f"{found.components.method} finished: {folder / 'report.html'}")
                 if was_interrupted(found):
                     raise KeyboardInterrupt
     except KeyboardInterrupt:
         kept = ", ".join(str(folder) for _, folder in done)
         words = f"interrupted; what was finished is in {kept}" if kept else "interrupted; nothing was finished yet"
         raise KeyboardInterrupt(words) from None
-    except DipolarError:
-        if done and not json:  # what is finished stays, and is told before what went wrong
+    except DipolarError as error:  # what is finished stays, and is told before what went wrong
+        error.results = told_of(done)
+        if done and not json:
             report(done, json=False)
         raise
     if not json and len(done) > 1:
         report(done, json=False)
     for found, folder in done:
-        check_angle(found, folder)
+        try:
+            check_angle(found, folder)
+        except DipolarError as error:
+            error.results = told_of(done)
+            raise
     if json or len(done) == 1:
         report(done, json=json)
 
 
+def told_of(done: list[tuple[Unmixed, Path]]) -> list[dict[str, Any]]:
+    """Return what was found in plain values, and the folder of each."""
+    from dipolar.recipes.unmix_result import overview_of
+
+    return [{**overview_of(found), "out": str(folder.resolve())} for found, folder in done]
+
+
 def report(done: list[tuple[Unmixed, Path]], *, json: bool) -> None:
     """Print what was found in a few lines and the path of each report, or all of it as one JSON object."""
-    from dipolar.recipes.unmix_result import headline_of, overview_of
+    from dipolar.recipes.unmix_result import headline_of
 
     if json:
-        told: list[dict[str, Any]] = [{**overview_of(found), "out": str(folder.resolve())} for found, folder in done]
+        told = told_of(done)
         show.as_json({"status": "done", **(told[0] if len(told) == 1 else {"results": told})})
         return
     for found, folder in done:

@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DipolarError(Exception):
     """What was expected, what was got, what to do; printed by the command line without a traceback.
@@ -35,6 +37,8 @@ class DipolarError(Exception):
     def __init__(self, expected: str, *, got: str = "", do: str = "") -> None:
         """Put the three together into one message."""
         self.expected, self.got, self.do = expected, got, do
+        self.results: list[dict[str, Any]] = []
+        """What was finished before it, in plain values; ``--json`` tells it beside the message."""
         lines = [expected, *([f"  got:  {got}"] if got else []), *([f"  do:   {do}"] if do else [])]
         super().__init__("\n".join(lines))
 
