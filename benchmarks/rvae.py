@@ -95,15 +95,16 @@ def part_variants(options: argparse.Namespace, score: Score) -> None:
     cases += [({"noise": NOISE[1]}, RvaeSettings(latents=n, freedom=f)) for f in ("rotation", FREE) for n in (0, 1, 3)]
     cases += [({"noise": NOISE[1], "shift_px": 1.0}, RvaeSettings(latents=n, freedom=FREE)) for n in (1, 3)]
     for chosen, settings in cases:
+        latents = settings.filled().latents
         runs = []
         for seed in range(options.seeds):
             truth = drawn(seed, patches=options.patches, **chosen)
             runs.append(judge(train_rvae(truth.stack, settings, seed=seed), truth))
         shares = "/".join(f"{100 * s:.0f}" for s in chosen.get("shares", MIXES[0]))
         shifted = f", shifted {chosen['shift_px']:g} px" if "shift_px" in chosen else ""
-        name = f"variants, noise {chosen['noise']}, {shares}, {settings.latents} latents, {settings.freedom}{shifted}"
+        name = f"variants, noise {chosen['noise']}, {shares}, {latents} latents, {settings.freedom}{shifted}"
         table.row(
-            *(chosen["noise"], shares, settings.latents, settings.freedom + shifted),
+            *(chosen["noise"], shares, latents, settings.freedom + shifted),
             score.judge(f"{name}, right", [min(run.right for run in runs)], RIGHT, form="{:.4f}"),
             score.judge(f"{name}, error", [max(run.error_deg for run in runs)], ERROR, form="{:.2f}"),
             f"{max(run.dipole_deg for run in runs):.2f}",
