@@ -54,7 +54,7 @@ def variants() -> VariantSet:
 
 @pytest.fixture(scope="module")
 def found(variants: VariantSet) -> Components:
-    return train_rvae(variants.stack, RvaeSettings(epochs=2), seed=1)
+    return train_rvae(variants.stack, RvaeSettings(), seed=1)
 
 
 def test_every_variant_is_told_and_the_angle_is_registered(found: Components, variants: VariantSet) -> None:
@@ -84,7 +84,8 @@ def test_columns_pictures_and_history_have_their_shapes(found: Components) -> No
     assert angles is not None
     assert angles.wheel.shape == (16, 1, 24, 24)
     assert angles.manifold.shape == (5, 5, 1, 24, 24)
-    assert [row["epoch"] for row in angles.history] == [1.0, 2.0]
+    assert [row["epoch"] for row in angles.history] == [float(k) for k in range(1, 20)]
+    assert (found.facts["steps"], found.settings["batch"], found.facts["converged"]) == (152, 50, True)
     assert found.curves[0].lines == ("loss", "reconstruction", "divergence")
     assert found.settings["seed"] == 1
     assert found.facts["cpu_seconds"] > 0
@@ -94,7 +95,7 @@ def test_the_same_seed_gives_the_same_and_leaves_torch_alone(found: Components, 
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    again = train_rvae(variants.stack, RvaeSettings(epochs=2), seed=1)
+    again = train_rvae(variants.stack, seed=1)
     assert torch.equal(torch.rand(3), expected)
     assert np.array_equal(again.scores, found.scores)
     other = train_rvae(variants.stack, RvaeSettings(epochs=2), seed=2)
@@ -222,7 +223,7 @@ def test_ctrl_c_keeps_what_was_learned(variants: VariantSet) -> None:
 
     found = train_rvae(variants.stack, RvaeSettings(epochs=4), seed=0, progress=stop)
     assert share_right(found, variants) > 0.99
-    assert found.facts["converged"] is False
+    assert (found.facts["converged"], found.facts["interrupted"]) == (False, True)
     assert any(note.startswith("Interrupted after 2 whole epochs") for note in found.notes)
 
 
@@ -278,9 +279,15 @@ def test_turning_latents_leaves_what_is_drawn_of_each_patch_as_it_was() -> None:
 def test_what_the_defaults_stand_for_is_told() -> None:
     assert RvaeSettings().filled() == RvaeSettings(latents=3, epochs=4, learning_rate=2e-3)
     assert RvaeSettings(architecture="published").filled().latents == 2
+    few, many = RvaeSettings().filled(patches=40), RvaeSettings().filled(patches=23_340)
+    assert (few.batch, few.epochs) == (5, 19)
+    assert (many.batch, many.epochs) == (128, 4)
+    assert RvaeSettings(epochs=1).filled(patches=40).epochs == 1
 
 
 def test_settings_out_of_range_are_told_together() -> None:
     with pytest.raises(SettingsError) as caught:
         RvaeSettings(latents=-1, directions=6, freedom="none")
+    with pytest.raises(SettingsError, match="at most 96"):
+        RvaeSettings(directions=100)
     assert all(word in str(caught.value) for word in ("latents", "directions", "freedom"))

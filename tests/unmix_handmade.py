@@ -124,6 +124,7 @@ def angles(angle, latent, pictures, verdict, offset, rng) -> Angles:
         posterior=np.clip(np.eye(2)[variant], 0.02, 0.98),
         variant_deg=np.array([-135.0, 45.0]),
         dipole_px=1.1 * np.stack([-np.sin(angle), np.cos(angle)], axis=1),
+        dipole_sigma_px=np.full((count, 2), 0.08),
         offset_px=moved if offset else None,
         offset_sigma_px=np.full((count, 2), 0.05) if offset else None,
         latent=latent,

@@ -77,11 +77,13 @@ class Angles:
     angle_deg: Float[np.ndarray, " patch"]
     """Mean direction of the posterior, in (-180, 180]; from any zero unless `registered`."""
     sigma_deg: Float[np.ndarray, " patch"]
-    """Circular standard deviation of the posterior."""
+    """One standard error: that of the posterior together with the spread of measured dipoles about the angle (of those
+    seen in the patches, which is more, where none were measured); 104 where the dipole is not told from zero."""
     variant: Int32[np.ndarray, " patch"]
-    """Number of the peak of the histogram that it belongs to; -1 where there are no peaks or it cannot be told."""
+    """Number of the peak of the histogram that it belongs to; -1 where there are no peaks, it cannot be told, or the
+    dipole that is drawn is not told from zero."""
     posterior: Float[np.ndarray, "patch variant"]
-    """Probability of each variant."""
+    """Probability of each variant; nan where the dipole is not told from zero."""
     variant_deg: Float[np.ndarray, " variant"]
     """Direction of each variant, in (-180, 180]."""
     dipole_px: Float[np.ndarray, "patch 2"]
@@ -106,12 +108,20 @@ class Angles:
     """What it draws over -2 to 2 sigma of the first two further latents (one: a single row), at angle zero."""
     diagnosis: Mapping[str, float]
     """Figures by which collapse and leakage are judged."""
-    verdict: Literal["good", "collapsed", "leaked", "noise"]
-    """Whether the angle means something; if not, why."""
+    verdict: Literal["good", "doubtful", "collapsed", "leaked", "noise"]
+    """Whether the angle means something; if not, why. ``doubtful``: it is mapped, but something speaks against it."""
     remedy: str
-    """What to do if it does not; empty if it does."""
+    """What speaks against it and what to do; empty where all is well."""
     history: tuple[Mapping[str, float], ...]
     """One row for each epoch: epoch, loss, reconstruction, divergence, seconds."""
+    dipole_sigma_px: Float[np.ndarray, "patch 2"] | None = None
+    """One standard error of the dipole that is drawn, from its differences to measured ones; where none were measured,
+    to what is seen in the patches, which is too much. None where unknown."""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the angle means something, if only with a doubt."""
+        return self.verdict in ("good", "doubtful")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

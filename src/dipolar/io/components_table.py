@@ -35,8 +35,8 @@ def components_table(unmixed: Unmixed) -> Table:
 
 def _angles(found: Angles, pm: float) -> Table:
     """Return what an autoencoder says of each patch, its angle first."""
-    good = found.verdict == "good"
-    blank, drawn = (1.0 if keep else float("nan") for keep in (good, found.verdict in ("good", "leaked")))
+    good = found.mapped
+    blank, drawn = (1.0 if keep else float("nan") for keep in (good, good or found.verdict == "leaked"))
     table: Table = {
         "angle_deg": blank * found.angle_deg,
         "angle_sigma_deg": blank * np.abs(found.sigma_deg),
@@ -46,6 +46,10 @@ def _angles(found: Angles, pm: float) -> Table:
         "dipole_dy_px": drawn * found.dipole_px[:, 0],
         "dipole_dx_px": drawn * found.dipole_px[:, 1],
     }
+    if found.dipole_sigma_px is not None:
+        for place, name in enumerate(("dy", "dx")):
+            table[f"dipole_{name}_sigma_pm"] = drawn * found.dipole_sigma_px[:, place] * pm
+            table[f"dipole_{name}_sigma_px"] = drawn * found.dipole_sigma_px[:, place]
     if good and found.posterior.shape[1]:
         table["variant_posterior"] = found.posterior.max(axis=1)
     for place in range(found.latent.shape[1]):

@@ -13,7 +13,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.unmixing import Angles, Components, Curve, Fact, Stack
 from dipolar.learn.device import threads
 from dipolar.learn.rvae_angles import angles_of
-from dipolar.learn.rvae_diagnosis import LOCKED_DEG
+from dipolar.learn.rvae_diagnosis import LOCKED_DEG, Told
 from dipolar.learn.rvae_gauge import turn_latents
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import Patches, prepare
@@ -56,7 +56,7 @@ def train_rvae(
     TrainingError
         If the loss is no finite number, step after step.
     """
-    settings = (settings or RvaeSettings()).filled()
+    settings = (settings or RvaeSettings()).filled(patches=len(stack.images))
     began = time.process_time()
     rng = np.random.default_rng([seed, 0])
     with threads(settings.threads), torch.random.fork_rng(devices=[]):
@@ -73,12 +73,21 @@ def train_rvae(
         reading = _read(network, patches, stack)
         angles = None
         if settings.freedom != "none":
-            angles = angles_of(stack, patches, reading, network, course=course, searches=searches)
+            told = Told(
+                architecture=settings.architecture,
+                latents=settings.latents or 0,
+                translation=settings.freedom == "rotation+translation",
+                steps=course.steps,
+                settled=_settled(course),
+            )
+            angles = angles_of(stack, patches, reading, network, course=course, searches=searches, told=told)
     names, scores = _scores(reading, angles, patches.scale)
     facts: dict[str, Fact] = {
         "cpu_seconds": time.process_time() - began,
         "epochs": len(course.history),
+        "steps": course.steps,
         "converged": not course.stopped and _settled(course),
+        "interrupted": course.stopped,
         "parameters": sum(p.numel() for p in network.parameters()),
         "network_px": patches.images.shape[-1],
         "centre_y_px": patches.centre_px[0],
@@ -218,20 +227,20 @@ def _notes(angles: Angles | None, course: Course, settings: RvaeSettings) -> tup
         notes.append(f"Interrupted after {len(course.history)} whole epochs; what was learned until then is told.")
     elif not _settled(course):
         more = 2 * (settings.epochs or 0)
-        notes.append(f"The loss was still falling in the last epoch: epochs={more} may tell more.")
+        notes.append(f"The loss was still falling in the last epoch: more epochs may tell more (--epochs {more}).")
     if course.skipped:
         notes.append(f"{course.skipped} steps of the training were not finite and were left out.")
     if angles is None:
         return tuple(notes)
     if angles.remedy:
         notes.append(f"{angles.verdict}: {angles.remedy}")
-    elif not angles.registered:
+    if angles.mapped and not angles.registered:
         notes.append(
             "No displacement was measured, or none that the angle follows: its zero is that of the dipole drawn."
             if np.isfinite(angles.dipole_px).any()
             else "No displacement was measured, and no dipole can be read: the angle has any zero."
         )
-    if angles.verdict == "good" and angles.diagnosis["dipole_about_angle_deg"] > LOCKED_DEG:
+    if angles.mapped and angles.diagnosis["dipole_about_angle_deg"] > LOCKED_DEG:
         notes.append(
             f"Dipoles spread by {angles.diagnosis['dipole_about_angle_deg']:.0f}° about the angle, which is locked to "
             "the lattice: peaks of its histogram are the lattice's. Variants are those of the dipole that is drawn"

@@ -7,15 +7,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 
 from dipolar.core.circular import Variants, direction_deg, find_variants, most_probable, register, wrap_deg
 from dipolar.core.unmixing import Angles, Stack
-from dipolar.learn.rvae_diagnosis import LOCKED_DEG, diagnose
+from dipolar.learn.rvae_diagnosis import LOCKED_DEG, Told, diagnose
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import Patches
 from dipolar.learn.rvae_published import PublishedRvae
 from dipolar.learn.rvae_reading import Reading
+from dipolar.learn.rvae_sigma import ENOUGH, trust
 from dipolar.learn.rvae_start import Start
 from dipolar.learn.rvae_training import Course
 
@@ -37,6 +38,7 @@ def angles_of(
     *,
     course: Course,
     searches: list[Start],
+    told: Told,
 ) -> Angles:
     """Return angles with all that is known of them.
 
@@ -47,26 +49,42 @@ def angles_of(
     sense, zero, registered = _registered(stack, reading, dipole, sense_known=isinstance(network, TurningRvae))
     angle = wrap_deg(sense * reading.angle_deg + zero)
     rest = [reading.latent] if reading.offset is None else [reading.latent, reading.offset]
+    measured, measured_sigma = stack.displacement_px, stack.displacement_sigma_px
+    if np.isfinite(measured).all(axis=1).sum() < ENOUGH:  # what is seen in a patch errs more, and by an unknown amount
+        measured, measured_sigma = reading.dipole_seen * patches.scale, np.zeros_like(dipole)
+    sure = trust(
+        angle_deg=angle,
+        posterior_deg=reading.sigma_deg,
+        dipole=dipole,
+        dipole_spread=reading.dipole_spread * patches.scale,
+        measured=measured,
+        measured_sigma=measured_sigma,
+    )
     found = diagnose(
         angle_deg=angle,
         sigma_deg=reading.sigma_deg,
         dipole=dipole,
+        told=sure.told,
         measured=stack.displacement_px,
         measured_sigma=stack.displacement_sigma_px,
         rest=np.concatenate(rest, axis=1),
         evidence=searches[0].evidence if searches else math.nan,
+        network=told,
     )
-    if found.verdict == "good" and found.figures["dipole_about_angle_deg"] > LOCKED_DEG:
-        variants = find_variants(direction_deg(dipole))
+    if found.verdict in ("good", "doubtful") and found.figures["dipole_about_angle_deg"] > LOCKED_DEG:
+        length = np.linalg.norm(dipole, axis=1)
+        error = np.degrees(sure.dipole_sigma[:, 0] / np.where(sure.told, length, np.nan))
+        variants = find_variants(np.where(sure.told, direction_deg(dipole), np.nan), error)
     else:
-        variants = _variants(reading, angle, sense=sense, zero=zero)
+        variants = _variants(reading, angle, told=sure.told, sense=sense, zero=zero)
     return Angles(
         angle_deg=angle,
-        sigma_deg=reading.sigma_deg,
+        sigma_deg=sure.angle_sigma_deg,
         variant=variants.variant,
         posterior=variants.posterior,
         variant_deg=variants.direction_deg,
         dipole_px=dipole,
+        dipole_sigma_px=sure.dipole_sigma,
         offset_px=None if reading.offset is None else reading.offset * patches.scale,
         offset_sigma_px=None if reading.offset_sigma is None else reading.offset_sigma * patches.scale,
         latent=reading.latent,
@@ -102,8 +120,14 @@ def _registered(
     return 1, 0.0, False
 
 
-def _variants(reading: Reading, angle: Float[np.ndarray, " patch"], *, sense: int, zero: float) -> Variants:
-    """Return peaks of the histogram; where the posterior is a sum over directions, each goes to the nearest peak."""
+def _variants(
+    reading: Reading, angle: Float[np.ndarray, " patch"], *, told: Bool[np.ndarray, " patch"], sense: int, zero: float
+) -> Variants:
+    """Return peaks of the histogram; where the posterior is a sum over directions, each goes to the nearest peak.
+
+    Patches without a dipole that is told from zero are of no variant.
+    """
+    angle = np.where(told, angle, np.nan)
     sure = np.where(reading.sigma_deg < SURE_DEG, angle, np.nan)
     fitted = find_variants(sure, reading.sigma_deg)
     peaks = fitted.direction_deg
@@ -115,11 +139,12 @@ def _variants(reading: Reading, angle: Float[np.ndarray, " patch"], *, sense: in
     directions = wrap_deg(sense * reading.direction_deg + zero)
     nearest = np.abs(wrap_deg(directions[..., None] - peaks)).argmin(axis=-1)
     posterior = np.stack([np.where(nearest == k, reading.weight, 0.0).sum(axis=1) for k in range(len(peaks))], axis=1)
+    posterior = np.where(told[:, None], posterior / posterior.sum(axis=1, keepdims=True), np.nan)
     return Variants(
         direction_deg=peaks,
         spread_deg=fitted.spread_deg,
         share=fitted.share,
-        posterior=posterior / posterior.sum(axis=1, keepdims=True),
+        posterior=posterior,
         variant=most_probable(posterior),
     )
 

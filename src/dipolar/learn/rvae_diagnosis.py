@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from dipolar.core.circular import direction_deg, resultant
 
@@ -23,18 +23,43 @@ BINS = 12
 LOCKED_DEG = 12.0
 """Dipoles that spread by more about their angle fill the gaps between its values: it has locked to the lattice."""
 
-Verdict = Literal["good", "collapsed", "leaked", "noise"]
+FEW_PATCHES = 100
+"""With fewer, what is learned may be chance."""
+FEW_STEPS = 150
+"""A training of fewer steps has to have settled."""
+AGREES = 0.3
+"""Least correlation of drawn dipoles with measured ones, where there is more to these than their error."""
+LEAST_POLAR = 0.05
+"""Least share of patches whose dipole is told from zero."""
+
+Verdict = Literal["good", "doubtful", "collapsed", "leaked", "noise"]
 
 REMEDY = {
     "noise": "No direction stands out from the noise: average more (larger windows, a reference region of one domain, "
     "frames aligned and summed), or there is no dipole to be found; do not map this angle.",
-    "collapsed": "The angle is the same everywhere although dipoles are not: use architecture 'equivariant', fewer "
-    "latents, freedom 'rotation', or more epochs; do not map this angle.",
-    "leaked": "The angle does not follow the dipole, other latents do: use architecture 'equivariant', fewer latents "
-    "and a smaller shift_sigma_px; where composition or position vary more than the dipole does, one latent more or "
-    "freedom 'rotation+translation'. Map the dipole that is drawn in its place.",
+    "collapsed": "The angle is the same everywhere although dipoles are not: use {choices}, or more epochs; do not map "
+    "this angle.",
+    "leaked": "The angle does not follow the dipole, other latents do: use {choices}; where composition or position "
+    "vary more than the dipole does, one latent more.",
+    "doubtful": "Check the angle against measured displacements before it is used.",
 }
 """What to do, by verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What was told to the network, so that no one is told to do what was done, and how long it learned."""
+
+    architecture: str
+    """``equivariant`` or ``published``."""
+    latents: int
+    """Further latents."""
+    translation: bool
+    """Whether it has offsets."""
+    steps: int
+    """Of the training; 0 where none was needed."""
+    settled: bool
+    """Whether the loss had stopped falling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +79,12 @@ def diagnose(
     angle_deg: Float[np.ndarray, " patch"],
     sigma_deg: Float[np.ndarray, " patch"],
     dipole: Float[np.ndarray, "patch 2"],
+    told: Bool[np.ndarray, " patch"],
     measured: Float[np.ndarray, "patch 2"],
     measured_sigma: Float[np.ndarray, "patch 2"],
     rest: Float[np.ndarray, "patch number"],
     evidence: float,
+    network: Told,
 ) -> Diagnosis:
     """Return the verdict on an angle.
 
@@ -67,6 +94,8 @@ def diagnose(
         Angle of each patch, and its circular standard deviation.
     dipole
         Drawn by the decoder.
+    told
+        Whether it is told from zero.
     measured, measured_sigma
         Displacement that was measured; nan where none was. Where there is enough of it, it is what directions are
         held against, else the drawn dipole is.
@@ -75,11 +104,14 @@ def diagnose(
     evidence
         By how much a template with a direction is likelier than one without, over what its coefficients cost; nan
         where unknown.
+    network
+        What was told to it, and how it learned.
     """
     direction, weight, source = _directions(dipole, measured, measured_sigma)
     known = np.isfinite(direction)
     figures = {
         "evidence": evidence,
+        "polar_share": float(np.mean(told)),
         "certainty": float(np.mean(np.exp(-0.5 * np.radians(sigma_deg) ** 2))),
         "angle_concentration": abs(resultant(angle_deg)),
         "dipole_concentration": abs(resultant(direction, weight)),
@@ -87,6 +119,7 @@ def diagnose(
         "dipole_by_rest": np.nan,
         "mutual_information_bit": np.nan,
         "dipole_about_angle_deg": np.nan,
+        "dipole_agreement": _agreement(dipole, measured, measured_sigma),
         "held_against_measured": float(source == "measured"),
     }
     if known.sum() >= 20:
@@ -95,11 +128,66 @@ def diagnose(
         figures["dipole_by_angle"] = explained(units, angles, weight[known])
         figures["dipole_by_rest"] = explained(units, _quadratic(rest[known]), weight[known])
         figures["mutual_information_bit"] = mutual_information_bit(angle_deg[known], direction[known])
-        drawn = direction_deg(dipole)
+        drawn = np.where(told, direction_deg(dipole), np.nan)
         figures["dipole_about_angle_deg"] = _about((drawn if np.isfinite(drawn).any() else direction) - angle_deg)
     verdict = _verdict(figures)
-    remedy = REMEDY.get(verdict, "")
+    doubts = _doubts(figures, len(angle_deg), readable=bool(np.isfinite(dipole).any()), network=network)
+    if verdict == "good" and doubts:
+        verdict = "doubtful"
+    remedy = _remedy(verdict, doubts, agreement=figures["dipole_agreement"], network=network)
     return Diagnosis(figures={name: float(value) for name, value in figures.items()}, verdict=verdict, remedy=remedy)
+
+
+def _doubts(figures: dict[str, float], patches: int, *, readable: bool, network: Told) -> list[str]:
+    """Return what speaks against an angle that looks good, in sentences."""
+    doubts = []
+    if patches < FEW_PATCHES:
+        doubts.append(f"{patches} patches are few: what is learned from fewer than {FEW_PATCHES} may be chance.")
+    if not network.settled and network.steps < FEW_STEPS:
+        doubts.append(f"The loss was still falling after {network.steps} steps: more epochs are needed.")
+    if np.isnan(figures["dipole_by_angle"]):
+        doubts.append("Too few directions are known, measured or drawn, to hold the angle against.")
+    elif not readable and np.isnan(figures["evidence"]):
+        doubts.append("No dipole can be read in what is drawn.")
+    if figures["dipole_concentration"] <= ONE_WAY and figures["dipole_by_rest"] > figures["dipole_by_angle"]:
+        doubts.append("Other latents tell more of the dipole's direction than the angle does: it may be composition.")
+    if figures["dipole_agreement"] < AGREES:
+        doubts.append("Drawn dipoles do not agree with the measured displacements.")
+    if figures["polar_share"] < LEAST_POLAR:
+        doubts.append("Hardly any drawn dipole is told from zero.")
+    return doubts
+
+
+def _remedy(verdict: Verdict, doubts: list[str], *, agreement: float, network: Told) -> str:
+    """Return what speaks against an angle and what to do, without what was done already."""
+    if verdict == "good":
+        return ""
+    choices = [] if network.architecture == "equivariant" else ["architecture 'equivariant'"]
+    choices += ["fewer latents"] if network.latents else []
+    if verdict == "collapsed" and network.translation:
+        choices.append("freedom 'rotation'")
+    if verdict == "leaked":
+        choices.append("a smaller shift_sigma_px" if network.translation else "freedom 'rotation+translation'")
+    words = REMEDY[verdict].format(choices=", ".join(choices) or "larger patches")
+    if verdict == "doubtful":
+        return " ".join([*doubts, words])
+    if verdict == "leaked" and agreement < AGREES:
+        return f"{words} Do not map the dipole that is drawn either: it does not agree with the measured displacements."
+    return f"{words} Map the dipole that is drawn in its place." if verdict == "leaked" else words
+
+
+def _agreement(
+    dipole: Float[np.ndarray, "patch 2"],
+    measured: Float[np.ndarray, "patch 2"],
+    sigma: Float[np.ndarray, "patch 2"],
+) -> float:
+    """Return the correlation of drawn with measured components about zero; nan where these are few or all error."""
+    known = np.isfinite(measured).all(axis=1) & np.isfinite(dipole).all(axis=1)
+    one, other = dipole[known].ravel(), measured[known].ravel()
+    error = np.where(np.isfinite(sigma[known]), sigma[known], 0.0).ravel()
+    if known.sum() < 20 or np.sum(other**2) < 2 * np.sum(error**2):
+        return float("nan")
+    return float(np.sum(one * other) / max(np.sqrt(np.sum(one**2) * np.sum(other**2)), 1e-300))
 
 
 def _verdict(figures: dict[str, float]) -> Verdict:

@@ -143,6 +143,7 @@ def read_published(
                 for p in torch.split(latent, AT_ONCE)
             ]
         )
+        seen = torch.cat([read_dipoles(p[:, pair], patches.lattice) for p in torch.split(patches.images, AT_ONCE)])
         offset = mean[:, turns : turns + 2] * half if shifts else None
         offset_sigma = sigma[:, turns : turns + 2] * half if shifts else None
         none = np.zeros((len(mean), 0))
@@ -156,6 +157,8 @@ def read_published(
             offset=None if offset is None else _numbers(offset),
             offset_sigma=None if offset_sigma is None else _numbers(offset_sigma),
             dipole=_numbers(turned(dipole, angle)),
+            dipole_seen=_numbers(seen),
+            dipole_spread=0.0,
             redundancy=1.0,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,10 @@ class Reading:
     """Its sigma."""
     dipole: Float[np.ndarray, "patch 2"]
     """Central column against corners on the screen, in px of the network; nan if unreadable."""
+    dipole_seen: Float[np.ndarray, "patch 2"]
+    """The same in the patch itself, with all of its noise."""
+    dipole_spread: float
+    """Standard deviation of the dipole, each way, over the posterior of the latents; root of the mean square."""
     redundancy: float
     """By how many times the pixels are more than independent ones."""
 
@@ -76,12 +81,14 @@ def read(network: TurningRvae, patches: Patches, *, centre_channel: int = 0, cor
         turn = 0.0
         if network.fine > 1:
             turn = lattice_turn(network.picture(latent.mean(0, keepdim=True))[0, corner_channel], patches.lattice)
-        dipole = torch.cat(
-            [
-                read_dipoles(network.picture(some)[:, pair], patches.lattice, turn_rad=turn)
-                for some in torch.split(latent, AT_ONCE)
-            ]
-        )
+
+        def dipoles(latent: Tensor) -> Tensor:
+            parts = [network.picture(some)[:, pair] for some in torch.split(latent, AT_ONCE)]
+            return torch.cat([read_dipoles(part, patches.lattice, turn_rad=turn) for part in parts])
+
+        dipole = dipoles(latent)
+        seen = torch.cat([read_dipoles(p[:, pair], patches.lattice) for p in torch.split(patches.images, AT_ONCE)])
+        spread_of_dipole = dipole_spread(dipoles, latent, mine_sigma[:, :latents])
     return Reading(
         angle_deg=wrap_deg(np.degrees(np.angle(moment)).astype(np.float64)),
         sigma_deg=spread_deg(np.abs(moment).astype(np.float64)),
@@ -92,8 +99,24 @@ def read(network: TurningRvae, patches: Patches, *, centre_channel: int = 0, cor
         offset=offset,
         offset_sigma=offset_sigma,
         dipole=turned(dipole, at).numpy().astype(np.float64),
+        dipole_seen=seen.numpy().astype(np.float64),
+        dipole_spread=spread_of_dipole,
         redundancy=redundancy,
     )
+
+
+def dipole_spread(
+    dipoles: Callable[[Tensor], Tensor], latent: Float[Tensor, "patch latent"], sigma: Float[Tensor, "patch latent"]
+) -> float:
+    """Return how far dipoles move, each way, where the latents of some patches move by their sigma; 0 if unreadable."""
+    some = slice(None, None, max(1, len(latent) // AT_ONCE))
+    latent, sigma = latent[some], sigma[some]
+    middle, squares = dipoles(latent), torch.zeros(())
+    for axis in range(latent.shape[1]):
+        step = torch.zeros_like(latent)
+        step[:, axis] = sigma[:, axis]
+        squares = squares + torch.nanmean((dipoles(latent + step) - middle) ** 2)
+    return float(torch.nan_to_num(squares).sqrt())
 
 
 def _read(

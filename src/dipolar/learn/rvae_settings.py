@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,6 +13,12 @@ Freedom = Literal["rotation", "rotation+translation", "none"]
 
 DEFAULTS = {"equivariant": (3, 4, 2e-3), "published": (2, 30, 1e-3)}
 """Latents, epochs and learning rate unless told otherwise."""
+
+
+STEPS = 150
+"""Least steps of a training whose epochs are not told: fewer leave the loss falling."""
+MOST_DIRECTIONS = 96
+"""More would be finer than the poses between them, and take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +41,9 @@ class RvaeSettings:
     """Standard deviation of the translation that is expected, in image px; small, so that it cannot stand for the
     dipole. Not used without translation."""
     epochs: int | None = None
-    """Passes through the stack; None: 4, or 30 for the published network."""
+    """Passes through the stack; None: 4, more where these are fewer than 150 steps; 30 for the published network."""
     batch: int = 128
-    """Patches in a step."""
+    """Patches in a step; of small stacks no more than an eighth."""
     learning_rate: float | None = None
     """The highest, in the first third of the training; None: 2e-3, or 1e-3 (constant) for the published network."""
     starts: int = 4
@@ -52,8 +59,8 @@ class RvaeSettings:
                  if getattr(self, name) < 1]  # fmt: skip
         if self.latents is not None and self.latents < 0:
             wrong.append(f"latents = {self.latents} (0 or more)")
-        if self.directions < 4 or self.directions % 4:
-            wrong.append(f"directions = {self.directions} (a multiple of 4)")
+        if not 4 <= self.directions <= MOST_DIRECTIONS or self.directions % 4:
+            wrong.append(f"directions = {self.directions} (a multiple of 4, at most {MOST_DIRECTIONS})")
         if not self.shift_sigma_px > 0:
             wrong.append(f"shift_sigma_px = {self.shift_sigma_px} (more than 0)")
         if self.epochs is not None and self.epochs < 1:
@@ -67,11 +74,15 @@ class RvaeSettings:
                 "Settings of the autoencoder are out of range.", got="; ".join(wrong), do="RvaeSettings()"
             )
 
-    def filled(self) -> RvaeSettings:
-        """Return the same with the numbers that None stands for."""
+    def filled(self, *, patches: int | None = None) -> RvaeSettings:
+        """Return the same with the numbers that None stands for, for a stack of so many patches."""
         latents, epochs, rate = DEFAULTS[self.architecture]
+        batch = self.batch if patches is None else max(1, min(self.batch, patches // 8))
+        if patches is not None and self.architecture == "equivariant":
+            epochs = max(epochs, math.ceil(STEPS / max(1, patches // batch)))
         return replace(
             self,
+            batch=batch,
             latents=latents if self.latents is None else self.latents,
             epochs=self.epochs or epochs,
             learning_rate=self.learning_rate or rate,

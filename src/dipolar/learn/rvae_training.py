@@ -35,6 +35,8 @@ class Course:
     """Whether Ctrl-C ended it."""
     skipped: int = 0
     """Steps that were not finite and left out."""
+    steps: int = 0
+    """All that were tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,6 +100,7 @@ def train(
                         got=f"{value:g}, gradient {length:g}, {FAILURES} times in a row in epoch {epoch + 1}",
                         do="a lower learning_rate, and check the stack for outliers",
                     )
+                course.steps += 1
                 progress("training the autoencoder", done)
             mean = sums[1:] / max(sums[0], 1.0)
             course.history.append(

@@ -187,7 +187,7 @@ def clustered(components: Components, stack: Stack, settings: UnmixSettings) -> 
 
     angles = components.angles
     values = components.scores if angles is None else angles.latent
-    angle = angles.angle_deg if angles is not None and settings.cluster_angle and angles.verdict == "good" else None
+    angle = angles.angle_deg if angles is not None and settings.cluster_angle and angles.mapped else None
     shape: Mapping[str, Any] = {
         name: getattr(settings, name) for name in MIXTURE if getattr(settings, name) is not None
     }

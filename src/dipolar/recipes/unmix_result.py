@@ -128,7 +128,7 @@ def _shares(groups: np.ndarray) -> list[float]:
 
 
 def _angle_overview(found: Angles, pixel_size_pm: float | None) -> dict[str, Any]:
-    good = found.verdict == "good"
+    good = found.mapped
     lengths = np.hypot(*found.dipole_px.T)
     known = lengths[np.isfinite(lengths)]
     length = float(np.median(known)) if len(known) and good else None
@@ -157,7 +157,8 @@ def headline_of(unmixed: Unmixed) -> list[str]:
     if found.angles is not None:
         lines += _angle_lines(found.angles, unmixed.pixel_size_pm)
     elif found.method == "nmf":
-        lines.append(f"{len(found.names)} modes explain {number(100 * float(found.facts['explained']), 3)} % together")
+        explained = number(100 * float(found.facts["explained"]), 3)
+        lines.append(f"{len(found.names)} modes explain {explained} % of the variance together")
     elif found.strength is not None and found.cluster is None:
         explained = ", ".join(f"{number(100 * float(share), 2)}" for share in found.strength[:8])
         lines.append(f"variance explained by the first {len(found.strength[:8])}: {explained} %")
@@ -170,16 +171,16 @@ def headline_of(unmixed: Unmixed) -> list[str]:
 
 def was_interrupted(unmixed: Unmixed) -> bool:
     """Return whether a training was ended by Ctrl-C, so that this is what was learned until then."""
-    return any(note.startswith("Interrupted") for note in unmixed.components.notes)
+    return bool(unmixed.components.facts.get("interrupted", False))
 
 
 def _angle_lines(found: Angles, pixel_size_pm: float | None) -> list[str]:
-    if found.verdict != "good":
+    if not found.mapped:
         return []
     lengths = np.hypot(*found.dipole_px.T)
     known = lengths[np.isfinite(lengths)]
     scale, unit = (1.0, "px") if pixel_size_pm is None else (pixel_size_pm, "pm")
-    lines = []
+    lines = [] if found.verdict == "good" else [WRONG["doubtful"]]
     if len(found.variant_deg):
         told = ", ".join(
             f"{number(float(one), 3)}° ({number(100 * float(np.mean(found.variant == place)), 2)} %)"
@@ -203,7 +204,7 @@ def check_angle(unmixed: Unmixed, folder: Path) -> None:
         Where the diagnosis says so; the folder holds what it rests on.
     """
     angles = unmixed.components.angles
-    if angles is None or angles.verdict == "good":
+    if angles is None or angles.mapped:
         return
     figures = ", ".join(f"{name} {number(float(value), 3)}" for name, value in angles.diagnosis.items())
     raise TrainingError(

@@ -17,6 +17,7 @@ from .unmix_parts import draw_patch, text_mm
 from .wording import counted, name_and_unit, number
 
 WRONG = {
+    "doubtful": "The angle is doubtful: something speaks against it.",
     "collapsed": "The angle has collapsed: it says nothing about the patches.",
     "leaked": "The angle has leaked: other latents say what it should say.",
     "noise": "The angle is noise: no direction can be told in these patches.",
@@ -30,7 +31,8 @@ LINE = 110
 def notice_lines(found: Angles) -> list[str]:
     """Return what is wrong, and what to do, in lines that fit on the sheet."""
     words = found.remedy or "train again with another seed, or with larger patches"
-    return [WRONG.get(found.verdict, found.verdict), *textwrap.wrap(f"What to do: {words}", LINE)]
+    words = words if found.mapped else f"What to do: {words}"
+    return [WRONG.get(found.verdict, found.verdict), *textwrap.wrap(words, LINE)]
 
 
 def circle_of(drawn: Figure, at: tuple[float, float], found: Angles) -> None:

@@ -28,6 +28,8 @@ from .wording import number
 TITLE = "Rotation-invariant autoencoder"
 RED, PALE = "#B00020", "#FDECEE"
 MOST_LATENTS = 4
+LOCKED_DEG = 12.0
+"""Dipoles that spread by more about their angle fill the gaps between its values."""
 LEAST_DEG = 0.1
 """Sigma of an angle below which it does not matter how little it is."""
 
@@ -36,18 +38,16 @@ LEAST_DEG = 0.1
 def angle_sheet(unmixed: Unmixed) -> Figure:
     """Return maps of the decoded dipole and of the angle, its histogram, what is decoded, latents, and the diagnosis.
 
-    Where the diagnosis finds that the angle means nothing, a notice with the remedy stands in the place of its maps.
+    Where the diagnosis finds that the angle means nothing, a notice with the remedy stands in the place of its maps;
+    where it is doubtful, above them.
     """
     found = unmixed.components.angles
     tiles = tiles_of(unmixed)
     if found is None:
         return sheet(_without_angle(unmixed, tiles), title="Autoencoder", name=unmixed.image.name)
-    if found.verdict == "good":
-        sections = [_dipole_maps(unmixed, found, tiles), _decoded(unmixed, found)]
-    else:
-        sections = [_notice(found)]
-        sections += [_dipole_maps(unmixed, found, tiles)] if found.verdict == "leaked" else []
-        sections.append(_decoded(unmixed, found))
+    sections = [] if found.verdict == "good" else [_notice(found)]
+    sections += [_dipole_maps(unmixed, found, tiles)] if found.mapped or found.verdict == "leaked" else []
+    sections.append(_decoded(unmixed, found))
     if found.latent.shape[1] or found.offset_px is not None:
         sections.append(_latents(unmixed, found, tiles))
     if unmixed.components.cluster is not None:
@@ -98,7 +98,7 @@ def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
     dipoles, radius, unit = vector_colours(unmixed, found.dipole_px)
     turns = np.stack([-np.sin(np.radians(found.angle_deg)), np.cos(np.radians(found.angle_deg))], axis=1)
     maps = [("decoded dipole", dipoles)]
-    if found.verdict == "good":
+    if found.mapped:
         maps.append(("angle", colour.displacement_colours(turns, full_radius=1.0)))
     if measured(unmixed):
         shades, full, _ = direction_colours(unmixed)
@@ -117,7 +117,7 @@ def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
         text_mm(drawn, (style.TWO_COLUMNS_MM - 28, top + 33), _told(unmixed, found, unit), ink=style.QUIET)
 
     title = "which way, at every site"
-    if found.verdict != "good":
+    if not found.mapped:
         title = "the dipole that is drawn, which the other latents tell together with the angle"
     return Section(title=title, tall_mm=tall + 4, draw=draw)
 
@@ -129,7 +129,7 @@ def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
     length = f"{number(scale * float(np.median(known)), 3)} {unit}" if len(known) else "unreadable"
     spread = float(np.nanmedian(found.sigma_deg))
     sigma = number(spread, 2) if spread > LEAST_DEG else f"< {LEAST_DEG:g}"
-    if found.verdict != "good":
+    if not found.mapped:
         return f"median dipole\n{length}"
     zero = "sense and zero\nas measured" if found.registered else "from any zero,\nin any sense"
     return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}°\nangle: {zero}"
@@ -141,7 +141,7 @@ def _decoded(unmixed: Unmixed, found: Angles) -> Section:
 
     def draw(drawn: Figure, top: float) -> None:
         left = MARGIN_MM
-        if found.verdict == "good":
+        if found.mapped:
             circle_of(drawn, (left, top + 1), found)
             left += 60.0
         decoded_wheel(drawn, (left, top + 1), found)
@@ -149,8 +149,11 @@ def _decoded(unmixed: Unmixed, found: Angles) -> Section:
         draw_manifold(drawn, (left, top + 4), found, edge_mm=48.0)
 
     title = "angles and their variants; what is decoded around the circle; and over ±2σ of the other latents"
-    if found.verdict != "good":
+    about = found.diagnosis.get("dipole_about_angle_deg", 0.0)
+    if not found.mapped:
         title = "what is decoded around the circle, and over ±2σ of the other latents"
+    elif about > LOCKED_DEG:
+        title = f"the angle is locked to the lattice, dipoles spread by {number(about, 2)}° about it; what is decoded"
     return Section(title=title, tall_mm=tall, draw=draw)
 
 

@@ -1,0 +1,108 @@
+"""How far angles and drawn dipoles may be trusted: one sigma that holds, and which dipoles are told from zero.
+
+The posterior alone is too sure: it weighs a few directions, and knows neither how dipoles scatter about them nor what
+the decoder smooths away. What it leaves out is taken from measured displacements, less their own error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from dipolar.core.circular import direction_deg, wrap_deg
+
+ENOUGH = 20
+"""Fewest measured displacements by which sigma is set."""
+ONE_SIGMA = 0.6827
+"""Share of normal errors within one standard error."""
+TOLD_SIGMA = 3.0
+"""A dipole so many sigma long is told from zero: 1 % of those that are none look as long."""
+UNTOLD_DEG = 104.0
+"""Standard deviation of an angle that may be any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trust:
+    """By how much angles and dipoles are off."""
+
+    angle_sigma_deg: Float[np.ndarray, " patch"]
+    """One standard error of each angle; `UNTOLD_DEG` where there is no dipole."""
+    dipole_sigma: Float[np.ndarray, "patch 2"]
+    """One standard error of each drawn dipole, in the unit of the dipoles; nan if unreadable."""
+    told: Bool[np.ndarray, " patch"]
+    """Whether a dipole is told from zero; everywhere where none can be read."""
+
+
+def trust(
+    *,
+    angle_deg: Float[np.ndarray, " patch"],
+    posterior_deg: Float[np.ndarray, " patch"],
+    dipole: Float[np.ndarray, "patch 2"],
+    dipole_spread: float,
+    measured: Float[np.ndarray, "patch 2"],
+    measured_sigma: Float[np.ndarray, "patch 2"],
+) -> Trust:
+    """Return how far each angle and each drawn dipole may be trusted.
+
+    Parameters
+    ----------
+    angle_deg, posterior_deg
+        Angles as they are told, and the circular standard deviation of their posterior.
+    dipole
+        Drawn by the decoder.
+    dipole_spread
+        Standard deviation of a drawn dipole, each way, over the posterior of the latents: the least sigma there is.
+    measured, measured_sigma
+        Dipoles that the decoder did not draw: displacements that were measured, nan where none was; or what is seen in
+        the patches themselves, with sigma 0, which makes the outcome too wide by their noise. With fewer than `ENOUGH`
+        the spread of drawn dipoles about their angle stands for that of true ones, which is more than it.
+    """
+    length = np.linalg.norm(dipole, axis=1)
+    readable = np.isfinite(length)
+
+    def sigma_of(rows: Bool[np.ndarray, " patch"]) -> float:
+        found = excess((dipole - measured)[rows].ravel(), measured_sigma[rows].ravel())
+        return max(dipole_spread, 0.0 if np.isnan(found) else found)
+
+    everywhere = sigma_of(readable)
+    least = max(everywhere, sigma_of(readable & (length > TOLD_SIGMA * everywhere)))  # polar ones vary more than others
+    told = ~readable | (length > TOLD_SIGMA * least)
+    sigma = np.where(told, sigma_of(readable & told), everywhere)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own_deg = np.where(readable & told, np.degrees(sigma / length), 0.0)
+    about = _about_deg(angle_deg, dipole, measured, measured_sigma, told)
+    found = np.hypot(posterior_deg, np.maximum(own_deg, about))
+    return Trust(
+        angle_sigma_deg=np.where(told, np.minimum(found, UNTOLD_DEG), UNTOLD_DEG),
+        dipole_sigma=np.where(readable[:, None], np.stack([sigma, sigma], axis=1), np.nan),
+        told=told,
+    )
+
+
+def excess(off: Float[np.ndarray, " value"], sigma: Float[np.ndarray, " value"]) -> float:
+    """Return what has to be added to known sigma, in quadrature, for one of it to hold 68 %; nan where too few are."""
+    with np.errstate(invalid="ignore"):
+        beyond = off**2 - np.where(np.isfinite(sigma), sigma, 0.0) ** 2
+    known = beyond[np.isfinite(beyond)]
+    return float(np.sqrt(max(np.quantile(known, ONE_SIGMA), 0.0))) if len(known) >= ENOUGH else float("nan")
+
+
+def _about_deg(
+    angle_deg: Float[np.ndarray, " patch"],
+    dipole: Float[np.ndarray, "patch 2"],
+    measured: Float[np.ndarray, "patch 2"],
+    measured_sigma: Float[np.ndarray, "patch 2"],
+    told: Bool[np.ndarray, " patch"],
+) -> float:
+    """Return how true directions spread about the angle: as measured ones do less their error, or as drawn ones do."""
+    length = np.linalg.norm(measured, axis=1)
+    error = np.sqrt(np.mean(measured_sigma**2, axis=1))
+    sure = told & (length > TOLD_SIGMA * np.where(np.isfinite(error), error, 0.0))
+    off = wrap_deg(direction_deg(measured) - angle_deg)[sure]
+    about = excess(off, np.degrees(error[sure] / length[sure]))
+    if np.isnan(about):
+        drawn = wrap_deg(direction_deg(dipole) - angle_deg)[told]
+        about = excess(drawn, np.zeros(len(drawn)))
+    return 0.0 if np.isnan(about) else about
