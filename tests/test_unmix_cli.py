@@ -99,6 +99,8 @@ def test_all_settings_can_be_shown(result, tmp_path, capsys):
     [
         (["--method", "pcb"], 2, ["--method = 'pcb'", "pca, nmf"]),
         (["--window-px", "wide"], 2, ["--window-px = 'wide'", "720pm"]),
+        (["--window-px", "2 apples"], 2, ["a bare number", "'2 cells'"]),
+        (["--components", "5000"], 2, ["--components = '5000'", "--components 1000"]),
         (["--components", "900"], 1, ["DataError", "--components"]),
         (["--method", "kmeans", "--clusters", "900"], 1, ["DataError", "--clusters"]),
         (["--method", "nmf", "--normalization", "patch"], 1, ["--normalization range"]),

@@ -150,3 +150,13 @@ def test_nothing_to_cluster_by_is_refused():
         cluster_latent(np.random.default_rng(0).normal(size=(3, 2)), rng=generator(), clusters=4)
     with pytest.raises(DataError, match=r"two patches at least(?s:.)*1 without nan"):
         cluster_latent(np.array([[1.0, 2.0], [np.nan, 1.0], [np.nan, 2.0]]), np.zeros(3), rng=generator())
+
+
+def test_clusters_that_rest_on_few_patches_are_told():
+    rng = np.random.default_rng(0)
+    groups = rng.normal(size=(4, 3)) * 20
+    for each, due in ((4, True), (40, False)):
+        latent = np.repeat(groups, each, axis=0) + rng.normal(size=(4 * each, 3))
+        found = cluster_latent(latent, rng=np.random.default_rng(1), clusters=4, covariance="spherical")
+        assert any("may be chance" in note for note in found.notes) == due
+    assert "--clusters 1" in cluster_latent(latent[:16], rng=rng, clusters=4, covariance="spherical").notes[-1]

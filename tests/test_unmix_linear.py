@@ -60,6 +60,7 @@ def test_modes_have_length_one_come_strongest_first_and_their_largest_pixel_is_p
     np.testing.assert_allclose(np.linalg.norm(flat, axis=1), 1.0, rtol=1e-5)
     assert (flat[[0, 1], np.abs(flat).argmax(axis=1)] > 0).all()
     assert found.strength[0] >= found.strength[1] > 0
+    assert found.strength.sum() <= 1.0 + 1e-9  # shares of one thing
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.method)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from dipolar.recipes import unmix_choices
 from dipolar.recipes.unmix import normalization_of, unmix_one_by_one
 from dipolar.recipes.unmix_result import check_angle, headline_of, overview_of, targets, write_unmixed
 from dipolar.recipes.unmix_settings import UnmixSettings, parse_methods, parse_window
+from dipolar.recipes.unmix_sites import measured_in
 from dipolar.simulate.composition import composition_film
 from unmix_stacks import stack_of
 
@@ -49,6 +52,7 @@ def test_methods_and_windows_are_read_as_people_write_them():
     [
         ({"method": "tsna"}, "a method is one of pca"),
         ({"window_px": "two cells"}, "a window is written"),
+        ({"window_px": "2 apples"}, "a bare number"),
         ({"window_px": "0"}, "larger than nothing"),
         ({"components": 0}, "components = 0"),
         ({"colour": 3}, "there is no such setting"),
@@ -69,6 +73,24 @@ def test_an_option_that_no_method_has_is_not_ignored(measured):
     with pytest.raises(SettingsError, match=r"windows is an option of pca[\s\S]*method = gmm"):
         dipolar.unmix_image(measured, method="gmm", windows=True)
     unmix_choices.check_known(UnmixSettings(clusters=2, covariance="tied"))  # clusters of the loadings
+
+
+def test_settings_name_the_value_that_is_taken_where_none_is_given():
+    from dipolar import unmix
+    from dipolar.learn.rvae_settings import RvaeSettings
+
+    ways = {method: getattr(unmix, name)() for method, name in unmix_choices.CLASSES.items()}
+    taken = {name: {method: getattr(way, name, None) for method, way in ways.items()} for name in unmix_choices.OPTIONS}
+    for architecture in ("equivariant", "published"):
+        filled = RvaeSettings(architecture=architecture).filled()
+        for name in ("directions", "shift_sigma_px", "epochs", "batch", "learning_rate", "starts", "hidden"):
+            taken.setdefault(name, {})[architecture] = getattr(filled, name)
+        taken["components"][architecture] = filled.latents
+    for name, values in taken.items():
+        told = re.findall(r"[\d.]*\d", (UnmixSettings.model_fields[name].description or "").split("Not given:")[1])
+        wanted = {value for value in values.values() if isinstance(value, int | float)}
+        if name not in ("clusters", "covariance"):  # in words
+            assert wanted <= {float(number) for number in told}, (name, wanted, told)
 
 
 def test_what_was_settled_in_measuring_cannot_be_changed_afterwards(measured):
@@ -244,7 +266,7 @@ def test_several_methods_measure_once_and_share_patches(measured, monkeypatch):
         ({"method": "kmeans", "clusters": 999}, DataError, "--clusters"),
         ({"method": "nmf", "normalization": "patch"}, DataError, "--normalization range"),
         ({"window_px": 250}, SettingsError, "--window-px"),
-        ({"window_px": "0.1 cells"}, SettingsError, "4 to 256"),
+        ({"window_px": "0.1 cells"}, SettingsError, "--window-px 4"),
         ({"reference": "0:50,0:50"}, SettingsError, "image measure"),
     ],
 )
@@ -260,6 +282,8 @@ def test_what_is_no_image_is_said(measured, tmp_path):
             dipolar.unmix_image(path)
         with pytest.raises(FormatError, match="a result of measuring was expected"):
             load_measurement(path)
+    with pytest.raises(DataError, match=r"dipolar\.Image\(data="):
+        inspect.unwrap(measured_in)(measured.image.data, UnmixSettings(), progress=silent)  # type: ignore[arg-type]
     nothing = replace(measured, cells=take(measured.cells, np.zeros(len(measured.cells.flags), dtype=bool)))
     with pytest.raises(DataError, match="no unit cell"):
         dipolar.unmix_image(nothing)

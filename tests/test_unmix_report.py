@@ -19,6 +19,7 @@ from dipolar.io.components_table import components_table
 from dipolar.io.export import to_hyperspy, to_pandas, to_xarray
 from dipolar.report.colour import UNKNOWN, displacement_colours
 from dipolar.report.unmix import ABOUT, SHEETS, render_sheet, sheet_caption, unmixing_sheet
+from dipolar.report.unmix_clusters import direction_colours, vector_colours
 from dipolar.report.unmix_manifolds import plane_colours
 from dipolar.report.unmix_page import unmix_report_html
 from dipolar.report.unmix_parts import category_colours, tiles_of, value_colours
@@ -114,6 +115,58 @@ def test_the_map_of_the_dipole_has_the_colours_of_its_wheel():
     colours = displacement_colours(32.0 * found.components.angles.dipole_px, full_radius=radius)
     there = tiles.labels >= 0
     np.testing.assert_allclose(painted[there][:, :3], colours[tiles.labels[there]], atol=1e-6)
+
+
+def test_dipoles_and_measured_displacements_have_one_scale_on_a_sheet():
+    found = handmade.unmixed("rvae")
+    longer = replace(found, displacement_px=7.3 * found.displacement_px)
+    for one in (found, longer):
+        _, full, _ = direction_colours(one)
+        assert vector_colours(one, one.components.angles.dipole_px)[1] == full
+        assert vector_colours(one, one.displacement_px.copy())[1] <= full
+    assert direction_colours(longer)[1] > direction_colours(found)[1]
+
+
+@pytest.mark.parametrize("method", handmade.METHODS)
+def test_every_sheet_shows_the_measured_displacement(method):
+    found = handmade.unmixed(method)
+    assert "measured" in words(unmixing_sheet(found)) and "Colours of displacements" in sheet_caption(found)
+
+
+def test_round_off_is_not_drawn():
+    found = handmade.unmixed("gmm")
+    alone = found.components.mean[None] * np.float32(1 + 1e-6)
+    one = replace(
+        found.components, cluster_means=alone, cluster=0 * found.components.cluster, posterior=np.ones((196, 1))
+    )
+    assert "what is left" in words(unmixing_sheet(found))
+    assert "what is left" not in words(unmixing_sheet(replace(found, components=one)))
+
+
+def test_labels_of_a_curve_stand_free_of_its_numbers():
+    found = handmade.unmixed("gmm")
+    curves = tuple(
+        replace(curve, y=curve.y * size, y_label="BIC")
+        for curve in found.components.curves
+        for size in (-4321.0, 98765.4)
+    )
+    drawn = unmixing_sheet(replace(found, components=replace(found.components, curves=curves)))
+    drawn.canvas.draw()
+    for axes in (one for one in drawn.axes if one.get_ylabel() and one.lines):
+        label = axes.yaxis.label.get_window_extent()
+        assert not any(label.overlaps(tick.get_window_extent()) for tick in axes.get_yticklabels() if tick.get_text())
+
+
+def test_a_place_in_the_plane_has_no_colour_of_the_wheel():
+    turns = np.radians(np.arange(0.0, 360.0, 5.0))
+    wheel = displacement_colours(np.stack([np.sin(turns), np.cos(turns)], axis=1), full_radius=1.0)
+    y, x = np.meshgrid(np.arange(20.0), np.arange(20.0))
+    colours = plane_colours(np.stack([x.ravel(), y.ravel()], axis=1))
+    assert len(np.unique(colours, axis=0)) == 400
+    warm, light = colours[:, 0] - colours[:, 2], colours.sum(axis=1)
+    assert np.corrcoef(warm, x.ravel())[0, 1] > 0.9 and np.corrcoef(light, y.ravel())[0, 1] > 0.9
+    nearest = np.linalg.norm(wheel[:, None] - colours[None], axis=2).min(axis=1)
+    assert np.median(nearest) > 0.2
 
 
 # --- no answer

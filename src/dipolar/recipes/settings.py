@@ -260,6 +260,9 @@ def offenders(error: ValidationError, *, prefix: str = "") -> str:
         if prefix:
             name = name.replace("_", "-")
         reason = problem["msg"].removeprefix("Value error, ")
+        limit = next((value for key, value in problem.get("ctx", {}).items() if key in ("le", "ge")), None)
+        if prefix and limit is not None:
+            reason += f": {name} {limit}"
         phrases.append(f"{name} = {problem['input']!r} ({reason[:1].lower()}{reason[1:]})")
     return "; ".join(phrases)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +158,24 @@ class Work:
         """Return components with one more curve: variance explained against the size of patches."""
         from dipolar.unmix import scree_against_window
 
-        edges = sorted({max(4, round(self.sites.window_px * size)) for size in SIZES})
-        stacks = []
+        edges = sorted({max(4, round(self.sites.window_px * size)) for size in SIZES}, reverse=True)
+        stacks = self._of_sizes(edges, normalization)
+        first = next(stacks)  # the largest have the fewest sites with room
+        few = min(4, len(first.images), edges[-1] ** 2 - 1)
+        rng = np.random.default_rng(self.settings.seed)
+        curve = scree_against_window(chain([first], stacks), rng=rng, components=few)
+        return replace(components, curves=(*components.curves, replace(curve, chosen=float(self._edge_px))))
+
+    def _of_sizes(self, edges: Sequence[int], normalization: str) -> Iterator[Stack]:
+        """Yield patches of each size, cut one size after the other: together they may fill the memory."""
         for edge in edges:
+            if edge == self.sites.window_px:
+                yield self.stacks[normalization]
+                continue
             try:
-                stacks.append(self._cut(normalization, edge))
+                yield self._cut(normalization, edge)
             except (DataError, SettingsError):  # no site has room for a patch of that size, or none is measured whole
                 continue
-        few = min(4, *(len(stack.images) for stack in stacks), edges[0] ** 2 - 1)
-        curve = scree_against_window(stacks, rng=np.random.default_rng(self.settings.seed), components=few)
-        return replace(components, curves=(*components.curves, replace(curve, chosen=float(self._edge_px))))
 
     @property
     def _edge_px(self) -> float:

@@ -15,6 +15,7 @@ METHODS = ("pca", "nmf", "ica", "gmm", "kmeans", "tsne", "mds", "isomap", "umap"
 """Ways to unmix, as they are typed."""
 ALL = "all"
 WINDOW = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([^\s\d.]*)\s*")
+FORMS = "a window is written as px (a bare number), cells or a length, for example 48, '2 cells' or 720pm"
 Channels = Literal["image", "probability", "both"]
 Centre = Literal["cells", "A", "B"]
 
@@ -45,7 +46,7 @@ def parse_window(text: str) -> tuple[float, str]:
     """
     match = WINDOW.fullmatch(text)
     if match is None:
-        raise ValueError("a window is written as px, a length or cells, for example 48, 720pm or '2 cells'")
+        raise ValueError(FORMS)
     value, unit = float(match[1]), match[2]
     if unit in ("", "px"):
         size, unit = value, "px"
@@ -58,7 +59,7 @@ def parse_window(text: str) -> tuple[float, str]:
         try:
             size, unit = length_pm(text), "pm"
         except DipolarError as error:
-            raise ValueError(str(error.expected)) from error
+            raise ValueError(FORMS) from error
     if not 0 < size < 1e6:
         raise ValueError("a window is larger than nothing")
     return size, unit
@@ -97,7 +98,7 @@ class UnmixSettings(Settings):
         ge=1,
         le=1000,
         description="Components of pca, nmf and ica; dimensions of a manifold; further latents of rvae, beside the "
-        "angle. Not given: what suits the method.",
+        "angle. Not given: 8 for pca, 4 for nmf and ica, 2 for manifolds, 3 for rvae (published: 2).",
     )
     clusters: int | None = Field(
         None,
@@ -133,17 +134,38 @@ class UnmixSettings(Settings):
         None, description="Shape of the clusters of a Gaussian mixture. Not given: full."
     )
     dimensions: int | None = Field(
-        None, ge=1, le=1000, description="Principal components that clusters and manifolds are found in."
+        None,
+        ge=1,
+        le=1000,
+        description="Principal components that clusters and manifolds are found in. Not given: 30; gmm: 10.",
     )
-    most: int | None = Field(None, ge=1, le=100, description="Clusters that gmm tries at most, where none are given.")
-    restarts: int | None = Field(None, ge=1, le=1000, description="Starts of kmeans and gmm, of which the best counts.")
-    steps: int | None = Field(None, ge=1, le=1_000_000, description="Steps of an iteration at most.")
-    perplexity: float | None = Field(None, gt=1, le=1000, description="Neighbours of a patch in tsne, roughly.")
-    neighbours: int | None = Field(None, ge=2, le=1000, description="Neighbours of a patch in isomap and umap.")
+    most: int | None = Field(
+        None, ge=1, le=100, description="Clusters that gmm tries at most, where none are given. Not given: 10."
+    )
+    restarts: int | None = Field(
+        None, ge=1, le=1000,
+        description="Starts of kmeans and gmm, of which the best counts. Not given: 10 for kmeans, 3 for gmm.",
+    )  # fmt: skip
+    steps: int | None = Field(
+        None, ge=1, le=1_000_000,
+        description="Steps of an iteration at most. Not given: 300 for kmeans and gmm, 400 for ica, "
+        "500 for mds, 1000 for tsne, 2000 for nmf, and umap's own.",
+    )  # fmt: skip
+    perplexity: float | None = Field(
+        None, gt=1, le=1000,
+        description="Neighbours of a patch in tsne, roughly. Not given: 30; fewer where patches are few.",
+    )  # fmt: skip
+    neighbours: int | None = Field(
+        None, ge=2, le=1000,
+        description="Neighbours of a patch. Not given: 12 in isomap, 15 in umap; fewer where patches are few.",
+    )  # fmt: skip
     landmarks: int | None = Field(
-        None, ge=3, description="Patches that mds and isomap lay out; the others are placed by them."
+        None, ge=3,
+        description="Patches that are laid out; the others are placed by them. Not given: 600 in mds, 2000 in isomap.",
+    )  # fmt: skip
+    patches: int | None = Field(
+        None, ge=10, description="Patches that are laid out, or modes found in. Not given: 8000 in tsne, 2000 in nmf."
     )
-    patches: int | None = Field(None, ge=10, description="Patches that tsne lays out; the others go between them.")
     architecture: Literal["equivariant", "published"] | None = Field(
         None,
         description="Network of rvae: equivariant, which turns with the patch and finds the angle on every seed (the "
@@ -164,12 +186,16 @@ class UnmixSettings(Settings):
         None, gt=0, description="Standard deviation of the translation that rvae expects, in image px. Not given: 1."
     )
     epochs: int | None = Field(
-        None, ge=1, le=10_000, description="Passes of rvae through the patches. Not given: what suits the network."
+        None, ge=1, le=10_000, description="Passes of rvae through the patches. Not given: 4; published: 30."
     )
-    batch: int | None = Field(None, ge=1, le=65_536, description="Patches in a step of rvae.")
-    learning_rate: float | None = Field(None, gt=0, le=1, description="Learning rate of rvae at its peak.")
-    starts: int | None = Field(None, ge=1, le=1000, description="Patches from which rvae starts its search.")
-    hidden: int | None = Field(None, ge=1, le=4096, description="Width of the encoder of rvae.")
+    batch: int | None = Field(None, ge=1, le=65_536, description="Patches in a step of rvae. Not given: 128.")
+    learning_rate: float | None = Field(
+        None, gt=0, le=1, description="Learning rate of rvae at its peak. Not given: 0.002; published: 0.001."
+    )
+    starts: int | None = Field(
+        None, ge=1, le=1000, description="Patches from which rvae starts its search. Not given: 4."
+    )
+    hidden: int | None = Field(None, ge=1, le=4096, description="Width of the encoder of rvae. Not given: 64.")
     windows: bool = Field(
         False, description="With pca: how the variance depends on the size of patches, from 0.5 to 1.5 times theirs."
     )

@@ -81,7 +81,11 @@ def measured_in(
             name = f"{path.name}/{file.name}" if path.is_dir() else path.name
             return _as_asked(found, settings), {**found.record.inputs, name: sha256_of(file)}
     elif not isinstance(one, Image):
-        raise DataError("a file name, an Image or a Measurement was expected.", got=type(one).__name__)
+        raise DataError(
+            "a file name, an Image or a Measurement was expected.",
+            got=type(one).__name__,
+            do='of an array: dipolar.Image(data=array.astype("float32"), pixel_size_pm=16.0)',
+        )
     measured = measure_image(
         one,
         pixel_size_pm=settings.pixel_size_pm,
@@ -113,12 +117,8 @@ def _as_asked(measured: Measurement, settings: UnmixSettings) -> Measurement:
         size = settings.lattice_pm / lattice_px
     if size is None:
         return measured
-    return replace(
-        measured,
-        image=replace(measured.image, pixel_size_pm=size),
-        cells=replace(measured.cells, pixel_size_pm=size),
-        calibration=replace(measured.calibration, pixel_size_pm=size),
-    )
+    parts = {name: replace(getattr(measured, name), pixel_size_pm=size) for name in ("image", "cells", "calibration")}
+    return replace(measured, **parts)
 
 
 def _is_result(path: Path) -> bool:

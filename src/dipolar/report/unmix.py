@@ -36,7 +36,8 @@ ABOUT: Mapping[Method, str] = {
     "pca": "Modes that explain the most variance, each at right angles to the others, and their loadings, blue below "
     "zero and ochre above. A mode is a direction in the space of patches, not an object: one domain may need two, and "
     "its sign is free.",
-    "nmf": "Patches as sums of modes that are nowhere negative. Modes overlap, and depend on how patches were scaled.",
+    "nmf": "Patches as sums of modes that are nowhere negative. Modes overlap, and depend on how patches were scaled. "
+    "Percentages are shares of the squared signal of all modes, not of the variance.",
     "ica": "Modes whose loadings are as independent of each other as can be. Where loadings are Gaussian there is "
     "nothing to find.",
     "gmm": f"Patches sorted into clusters by a Gaussian mixture, with a probability each. {CLUSTERS}",
@@ -79,11 +80,7 @@ def render_sheet(unmixed: Unmixed, *, formats: Sequence[str] = ("png",)) -> dict
 
 def sheet_caption(unmixed: Unmixed) -> str:
     """Return what the sheet shows, what its colours mean, and what it cannot say."""
-    colours = (
-        "Colours of displacements: hue is the direction on the screen, distance from white the length. "
-        if unmixed.components.method not in ("pca", "nmf", "ica")
-        else ""
-    )
+    colours = "Colours of displacements: hue is the direction on the screen, distance from white the length. "
     channels = f"Channels of a patch, left to right and down: {', '.join(unmixed.channels)}. "
     several = channels if len(unmixed.channels) > 1 else ""
     return f"{ABOUT[unmixed.components.method]} {colours}{several}Grey sites have no value."

@@ -34,6 +34,8 @@ from .wording import number
 
 MOST = 16
 """Clusters whose means are drawn."""
+ROUND_OFF = 1e-4
+"""Differences that are no more than this share of the largest value are not drawn."""
 ACROSS = 8
 NAMES = {"gmm": "Gaussian mixture", "kmeans": "k-means"}
 
@@ -60,10 +62,19 @@ def direction_colours(unmixed: Unmixed) -> tuple[Float[np.ndarray, "patch 3"], f
 def vector_colours(
     unmixed: Unmixed, vectors_px: Float[np.ndarray, "patch 2"]
 ) -> tuple[Float[np.ndarray, "patch 3"], float, str]:
-    """Return amplitude-phase colours of vectors in px, with the length of the full hue and its unit."""
+    """Return amplitude-phase colours of vectors in px, with the length of the full hue and its unit.
+
+    Displacements that were measured and dipoles that are drawn share one scale, so that their maps can be compared.
+    """
     scale, unit = (1.0, "px") if unmixed.pixel_size_pm is None else (unmixed.pixel_size_pm, "pm")
-    lengths = magnitude(vectors_px[np.isfinite(vectors_px).all(axis=1)])
-    radius = colour.nice_ceiling(scale * float(np.percentile(lengths, 95))) if len(lengths) else 1.0
+    angles = unmixed.components.angles
+    alike = [unmixed.displacement_px]
+    if angles is not None and angles.verdict not in ("collapsed", "noise"):  # else dipoles are not drawn
+        alike.append(angles.dipole_px)
+    sharing = alike if any(vectors_px is one for one in alike) else [vectors_px]
+    lengths = [magnitude(one[np.isfinite(one).all(axis=1)]) for one in sharing]
+    full = max((float(np.percentile(one, 95)) for one in lengths if len(one)), default=0.0)
+    radius = colour.nice_ceiling(scale * full) if full > 0 else 1.0
     return colour.displacement_colours(scale * vectors_px, full_radius=radius), radius, unit
 
 
@@ -95,6 +106,17 @@ def cluster_maps(unmixed: Unmixed, tiles: Tiles) -> Section:
             wheel(drawn, (style.TWO_COLUMNS_MM - key_mm + 6, top + tall - 26), unmixed)
 
     return Section(title="where they are", tall_mm=tall + 4, draw=draw)
+
+
+def displacement_map(unmixed: Unmixed, tiles: Tiles) -> Section:
+    """Return a small map of the measured displacement with its wheel, to compare with."""
+    width, height = panel_size(tiles.aspect, widest=style.TWO_COLUMNS_MM - 40.0, tallest=44.0)
+
+    def draw(drawn: Figure, top: float) -> None:
+        draw_map(style.axes_mm(drawn, MARGIN_MM, top + 1, width, height), tiles, direction_colours(unmixed)[0])
+        wheel(drawn, (MARGIN_MM + width + 8, top + 3), unmixed)
+
+    return Section(title="to compare with: measured displacement", tall_mm=max(height, 30.0) + 4, draw=draw)
 
 
 def map_places(tiles: Tiles, count: int, *, room: float) -> tuple[float, float, list[tuple[float, float]]]:
@@ -140,11 +162,11 @@ def mean_sections(unmixed: Unmixed) -> list[Section]:
     overall = unmixed.components.mean
     middle = shown.mean(axis=0) if overall is None else overall.astype(np.float64)
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
-    reach = float(np.nanmax(np.abs(shown - middle))) or 1.0
-    rest = [
-        ("mean patch of each", shown, False, high, low),
-        ("what is left of it without the mean of all", shown - middle, True, reach, None),
-    ]
+    reach = float(np.nanmax(np.abs(shown - middle)))
+    low_or_none: float | None = low
+    rest = [("mean patch of each", shown, False, high, low_or_none)]
+    if reach > ROUND_OFF * max(abs(high), abs(low)):  # one cluster alone leaves nothing but round-off
+        rest.append(("what is left of it without the mean of all", shown - middle, True, reach, None))
     return [
         _pictures(title, pictures, signed=signed, reach=most, low=least)
         for title, pictures, signed, most, least in rest

@@ -12,7 +12,7 @@ from dipolar.core.unmixing import Unmixed
 
 from . import style
 from .panels import panel_size
-from .unmix_clusters import cluster_maps, mean_sections
+from .unmix_clusters import cluster_maps, displacement_map, mean_sections, measured
 from .unmix_parts import MARGIN_MM, WIDE, Section, Tiles, curve_section, draw_patch, draw_values, sheet, tiles_of
 from .wording import number
 
@@ -28,7 +28,7 @@ ACROSS = 4
 
 @style.styled
 def linear_sheet(unmixed: Unmixed) -> Figure:
-    """Return the mean patch, each mode above the map of its loadings, and the scree.
+    """Return the mean patch, each mode above the map of its loadings, the measured displacement, and the scree.
 
     Signed modes and loadings are blue below zero and ochre above, white at zero; those of NMF are never below it.
     """
@@ -36,6 +36,8 @@ def linear_sheet(unmixed: Unmixed) -> Figure:
     sections = _columns(unmixed, tiles) if tiles.aspect <= WIDE else _rows(unmixed, tiles)
     if found.cluster is not None:
         sections += [cluster_maps(unmixed, tiles), *mean_sections(unmixed)]
+    elif measured(unmixed):
+        sections.append(displacement_map(unmixed, tiles))
     more = [] if found.mean is None else [(34.0, _mean(unmixed))]
     if found.curves or more:
         title = "how many" if found.curves else "the patch that all have in common"
@@ -73,7 +75,7 @@ def _columns(unmixed: Unmixed, tiles: Tiles) -> list[Section]:
                     draw_patch(axes, mode, signed=signed, title=titles[place], low=0.0)
                     axes.set_anchor("W")
                 where = (left, top + edge + 6.5, width, height)
-                draw_values(drawn, where, tiles, unmixed.components.scores[:, place], title="", diverging=signed)
+                _loadings(drawn, where, tiles, unmixed, place)
 
         title = "modes, and how much of each is at every site" if first == 0 else ""
         sections.append(Section(title=title, tall_mm=edge + height + 9.5, draw=draw))
@@ -94,10 +96,20 @@ def _rows(unmixed: Unmixed, tiles: Tiles) -> list[Section]:
                 axes = style.axes_mm(drawn, MARGIN_MM, upper, 22.0, 22.0)
                 draw_patch(axes, mode, signed=signed, title=title, low=0.0)
             where = (MARGIN_MM + 28, upper + (tall - height) / 2, width, height)
-            draw_values(drawn, where, tiles, unmixed.components.scores[:, place], title="", diverging=signed)
+            _loadings(drawn, where, tiles, unmixed, place)
 
     title = "modes, and how much of each is at every site"
     return [Section(title=title, tall_mm=len(titles) * (tall + 6.5) + 3, draw=draw)]
+
+
+def _loadings(
+    drawn: Figure, where: tuple[float, float, float, float], tiles: Tiles, unmixed: Unmixed, place: int
+) -> None:
+    """Draw the map of one component, the first with a scale bar."""
+    values, signed = unmixed.components.scores[:, place], unmixed.components.method != "nmf"
+    axes = draw_values(drawn, where, tiles, values, title="", diverging=signed)
+    if place == 0:
+        style.scale_bar(axes, unmixed.pixel_size_pm)
 
 
 def _mean(unmixed: Unmixed) -> Callable[[Figure, float, float], None]:

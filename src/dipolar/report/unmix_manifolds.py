@@ -24,8 +24,8 @@ from .unmix_parts import (
 )
 
 NAMES = {"tsne": "t-SNE", "mds": "Multidimensional scaling", "isomap": "Isomap", "umap": "UMAP"}
-LIGHTNESS, CHROMA = 0.72, 0.15
-"""In OKLab, of colours that tell a place in the plane."""
+CORNERS = np.array([[[0.14, 0.18, 0.42], [0.66, 0.87, 0.95]], [[0.45, 0.20, 0.05], [0.99, 0.86, 0.55]]])
+"""Colours of places in the plane, [right][up]: none of those of the displacement, whose hues go around a circle."""
 Shades = list[tuple[str, Float[np.ndarray, "patch 3"]]]
 
 
@@ -38,20 +38,21 @@ def plane_of(unmixed: Unmixed) -> Float[np.ndarray, "patch 2"]:
 
 
 def plane_colours(points: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "patch 3"]:
-    """Return a colour for each place in a plane: green to red across, blue to yellow up, by rank; grey if unknown."""
+    """Return a colour for each place in a plane: blue to brown across, dark to light up, by rank; grey if unknown."""
     known = np.isfinite(points).all(axis=1)
     share = np.zeros(points.shape)
     if known.any():
-        share[known] = 2.0 * rankdata(points[known], axis=0) / known.sum() - 1.0
-    oklab = np.concatenate([np.full((len(points), 1), LIGHTNESS), CHROMA * share], axis=1)
-    return np.where(known[:, None], colour.from_oklab(oklab), np.array(colour.UNKNOWN))
+        share[known] = rankdata(points[known], axis=0) / known.sum()
+    weight = np.stack([1.0 - share, share], axis=2)  # patch, axis, side
+    mixed = np.einsum("pi,pj,ijc->pc", weight[:, 0], weight[:, 1], CORNERS)
+    return np.where(known[:, None], mixed, np.array(colour.UNKNOWN))
 
 
 @style.styled
 def manifold_sheet(unmixed: Unmixed) -> Figure:
     """Return the plane and the image in the same colours: place in the plane, cluster, measured displacement."""
     found, tiles, plane = unmixed.components, tiles_of(unmixed), plane_of(unmixed)
-    shades: Shades = [("by place in the plane", plane_colours(plane))]
+    shades: Shades = [("by place: brown right, light up", plane_colours(plane))]
     if found.cluster is not None and (found.cluster >= 0).any():
         shades.append(("by cluster", category_colours(found.cluster)))
     if measured(unmixed):

@@ -14,6 +14,9 @@ from dipolar.unmix.choices import AbstractUnmixing, Table, check_count, names
 from dipolar.unmix.mixtures import Clustering, Covariance, gaussian_mixture, k_means
 from dipolar.unmix.principal import Principal, reduced
 
+FEWEST, FEWEST_EACH = 5, 10
+"""Patches in the smallest cluster of a mixture, and for each cluster, below which a note is due."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KMeans(AbstractUnmixing):
@@ -71,7 +74,7 @@ class GaussianMixture(AbstractUnmixing):
             tolerance=self.tolerance,
             seed=seed,
         )
-        return with_clusters(principal_components(self.method, table, first), table, found)
+        return with_clusters(principal_components(self.method, table, first), table, with_few_told(found))
 
 
 def cluster_latent(
@@ -140,7 +143,21 @@ def cluster_latent(
         restarts=restarts,
         seed=int(rng.integers(2**31 - 1)),
     )
-    return found.spread_over(rows, len(latent))
+    return with_few_told(found).spread_over(rows, len(latent))
+
+
+def with_few_told(found: Clustering) -> Clustering:
+    """Return a mixture with a note where its clusters rest on so few patches that they may be chance."""
+    sizes = np.bincount(found.cluster, minlength=found.posterior.shape[1])
+    count, patches, least = len(sizes), len(found.cluster), int(sizes.min())
+    if count < 2 or (least >= FEWEST and patches >= FEWEST_EACH * count):
+        return found
+    fewer = max(1, min(count - 1, patches // FEWEST_EACH))
+    note = (
+        f"{count} clusters of {patches} patches, the smallest of {least}: so few may be chance. "
+        f"Take fewer (clusters={fewer}, --clusters {fewer}), or a larger image."
+    )
+    return replace(found, notes=(*found.notes, note))
 
 
 def check_clusters(clusters: int | None, patches: int) -> None:

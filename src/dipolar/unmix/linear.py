@@ -1,12 +1,13 @@
 """Linear unmixing: every patch is a mean and a sum of modes, each times its loading.
 
 In all three, a mode has length 1 (its squared pixels sum to 1) and loadings carry the unit of the patches; modes come
-strongest first, by the share of the variance, and have the sign by which their largest pixel is positive.
+strongest first, by the share of the variance (of NMF: of the squared signal), and have the sign by which their largest
+pixel is positive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -64,7 +65,8 @@ class PCA(AbstractUnmixing):
 class NMF(AbstractUnmixing):
     """Non-negative matrix factorisation: patches are sums, never differences, of modes that are nowhere negative.
 
-    Nothing is taken off first, so that the result has no mean. Modes overlap: shares of the variance need not add up.
+    Nothing is taken off first, so that the result has no mean. Modes overlap, so that the variance cannot be shared out
+    among them: the strength of a mode is its squared signal (loading times mode), over the sum of that of all modes.
     """
 
     method: ClassVar[Method] = "nmf"
@@ -97,7 +99,8 @@ class NMF(AbstractUnmixing):
         mean = table.values.mean(axis=0, dtype=np.float64).astype(np.float32)
         total = total_variance(table.values, mean)
         left = _left(table.values, scores, modes)
-        order = np.argsort(-scores.var(axis=0), kind="stable")
+        energy = np.mean(scores**2, axis=0)
+        order = np.argsort(-energy, kind="stable")
         steps = (
             f"NMF has not converged after {self.steps} steps: raise steps={4 * self.steps}, or take fewer components."
         )
@@ -107,7 +110,7 @@ class NMF(AbstractUnmixing):
             names=names("nmf", self.components),
             scores=scores[:, order],
             modes=table.pictures(modes[order].astype(np.float32)),
-            strength=scores[:, order].var(axis=0) / total,
+            strength=energy[order] / max(float(energy.sum()), 1e-300),
             facts=told_facts(
                 explained=1.0 - left / total,
                 explained_square=1.0 - left / (total + float(np.sum(mean.astype(np.float64) ** 2))),
@@ -190,13 +193,13 @@ class ICA(AbstractUnmixing):
         )
 
 
-def scree_against_window(stacks: Sequence[Stack], *, rng: np.random.Generator, components: int = 4) -> Curve:
+def scree_against_window(stacks: Iterable[Stack], *, rng: np.random.Generator, components: int = 4) -> Curve:
     """Return the share of variance that the first principal components explain, for patches of several sizes.
 
     Parameters
     ----------
     stacks
-        One for each size of patch, of the same image.
+        One for each size of patch, of the same image; looked at one by one, so that they may be cut one by one.
     rng
         Where the seed comes from.
     components
@@ -209,17 +212,18 @@ def scree_against_window(stacks: Sequence[Stack], *, rng: np.random.Generator, c
     DataError
         One of them cannot be unmixed; see `PCA`.
     """
-    if not stacks:
-        raise SettingsError(
-            "A curve against the window needs stacks of patches.", got="none", do="windows_px=(24, 36, 48)"
-        )
     seed = int(rng.integers(2**31 - 1))
-    edges = np.array([stack.images.shape[-1] * stack.step_px for stack in stacks])
-    shares = []
+    sizes, shares = [], []
     for stack in stacks:
         table = table_of(stack)
         check_components(table, components)
+        sizes.append(stack.images.shape[-1] * stack.step_px)
         shares.append(principal(table, components, seed=seed).share)
+    if not shares:
+        raise SettingsError(
+            "A curve against the window needs stacks of patches.", got="none", do="windows_px=(24, 36, 48)"
+        )
+    edges = np.array(sizes)
     order = np.argsort(edges, kind="stable")
     each = np.array(shares)[order].T
     return Curve(

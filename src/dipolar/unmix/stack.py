@@ -138,8 +138,11 @@ def _check(
             do='channels=("image",)',
         )
     if not SMALLEST_PX <= window_px <= LARGEST_PX:
+        fits = min(max(window_px, SMALLEST_PX), LARGEST_PX)
         raise SettingsError(
-            f"Patches are {SMALLEST_PX} to {LARGEST_PX} px wide.", got=f"window_px={window_px}", do="window_px=48"
+            f"Patches are {SMALLEST_PX} to {LARGEST_PX} px wide.",
+            got=f"window_px={window_px}",
+            do=f"window_px={fits} (--window-px {fits})",
         )
     if not (np.isfinite(step_px) and step_px > 0):
         raise SettingsError(
