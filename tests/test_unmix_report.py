@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -23,6 +26,7 @@ from dipolar.report.unmix_clusters import direction_colours, vector_colours
 from dipolar.report.unmix_manifolds import plane_colours
 from dipolar.report.unmix_page import unmix_report_html
 from dipolar.report.unmix_parts import category_colours, tiles_of, value_colours
+from dipolar.report.unmix_table import FIGURES, unmix_rows
 
 
 def words(drawn: Figure) -> str:
@@ -197,6 +201,23 @@ def test_the_page_loads_nothing_and_escapes_names():
     assert "default-src 'none'" in page
     assert "dipolar image unmix film.tif --method gmm" in page
     assert "A note." not in page  # notes of components are in the record by then
+
+
+def test_every_figure_of_the_diagnosis_has_a_meaning_in_the_table_and_in_the_docs():
+    from dipolar.learn.rvae_diagnosis import diagnose
+
+    told = (Path(__file__).parents[1] / "docs" / "unmixing.md").read_text(encoding="utf-8")
+    names = set(re.findall(r'^ +"(\w+)": ', inspect.getsource(inspect.unwrap(diagnose)), flags=re.MULTILINE))
+    assert names and names == set(FIGURES)
+    assert all(f"| `{name}` |" in told for name in names)
+
+
+def test_where_the_zero_of_an_angle_is_from_is_said_once():
+    found = handmade.unmixed("rvae")
+    angles = replace(found.components.angles, registered=False)
+    free = replace(found, components=replace(found.components, angles=angles))
+    rows = {row.name: row for row in unmix_rows(free)}
+    assert "that of the dipole drawn" in str(rows["registered"])
 
 
 # --- tables and files

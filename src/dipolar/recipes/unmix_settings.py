@@ -179,6 +179,7 @@ class UnmixSettings(Settings):
     directions: int | None = Field(
         None,
         ge=4,
+        le=96,
         description="Directions that rvae weighs, a multiple of 4. Not given: 4, for patches of one lattice; 48 suits "
         "patches that are turned as a whole.",
     )
@@ -186,9 +187,15 @@ class UnmixSettings(Settings):
         None, gt=0, description="Standard deviation of the translation that rvae expects, in image px. Not given: 1."
     )
     epochs: int | None = Field(
-        None, ge=1, le=10_000, description="Passes of rvae through the patches. Not given: 4; published: 30."
+        None,
+        ge=1,
+        le=10_000,
+        description="Passes of rvae through the patches. Not given: 4, more where these are fewer than "
+        "150 steps; published: 30.",
     )
-    batch: int | None = Field(None, ge=1, le=65_536, description="Patches in a step of rvae. Not given: 128.")
+    batch: int | None = Field(
+        None, ge=1, le=65_536, description="Patches in a step of rvae. Not given: 128; of few patches an eighth."
+    )
     learning_rate: float | None = Field(
         None, gt=0, le=1, description="Learning rate of rvae at its peak. Not given: 0.002; published: 0.001."
     )

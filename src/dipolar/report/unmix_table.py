@@ -36,6 +36,20 @@ NORMALIZED = {
     "range": "all together 0 to 1",
     "none": "as they are",
 }
+FIGURES = {
+    "evidence": "likelihood of a direction over that of none; below 1: noise",
+    "polar_share": "share of patches whose drawn dipole is told from zero; below 0.05: doubtful",
+    "certainty": "mean length of the posterior, 0 to 1; below 0.5: noise",
+    "angle_concentration": "length of the mean angle; above 0.98 it is constant: collapsed, unless dipoles are",
+    "dipole_concentration": "length of the mean direction of dipoles; above 0.9 they point one way",
+    "dipole_by_angle": "share of the variance of the direction that the angle explains; below 0.6: leaked",
+    "dipole_by_rest": "the same for the other latents; above that of the angle: doubtful",
+    "mutual_information_bit": "what the angle tells of the direction; 2 for four variants told apart",
+    "dipole_about_angle_deg": "spread of drawn dipoles about the angle; above 12° it has locked to the lattice",
+    "dipole_agreement": "correlation of drawn dipoles with measured displacements; below 0.3: doubtful",
+    "held_against_measured": "1: directions are those measured; 0: those drawn",
+}
+"""What a figure of the diagnosis says, and from where on it decides."""
 MOST = 24
 """Components, clusters or variants that have a row each."""
 
@@ -51,8 +65,9 @@ def unmix_rows(unmixed: Unmixed) -> Iterator[Row]:
         words, unit = name_and_unit(name)
         yield Row(section, words, f"{number(value)}{' ' + unit if unit else ''}", "")
     if found.strength is not None:
+        of = "of the squared signal of all modes" if found.method == "nmf" else "of the variance"
         for name, share in zip(found.names[:MOST], found.strength, strict=False):
-            yield Row("Components", name.replace("_", " "), f"{number(100 * float(share), 3)} %", "of the variance")
+            yield Row("Components", name.replace("_", " "), f"{number(100 * float(share), 3)} %", of)
     if found.cluster is not None:
         yield from _cluster_rows(found.cluster, found.posterior)
     if found.angles is not None:
@@ -97,9 +112,9 @@ def _patches(count: int) -> str:
 def _angle_rows(found: Angles) -> Iterator[Row]:
     section = "Angle"
     yield Row(section, "verdict", found.verdict, found.remedy)
-    if found.verdict == "good":
+    if found.mapped:
         zero = f"zero {number(found.zero_deg, 3)}°, sense {found.sense:+d}"
-        yield Row(section, "registered", number(found.registered), zero if found.registered else "from any zero")
+        yield Row(section, "registered", number(found.registered), zero if found.registered else _unregistered(found))
         yield Row(section, "median sigma", f"{number(float(np.nanmedian(found.sigma_deg)), 2)}°", "circular")
         for place, direction in enumerate(found.variant_deg[:MOST]):
             share = f"{number(100 * float(np.mean(found.variant == place)), 3)} %"
@@ -108,4 +123,9 @@ def _angle_rows(found: Angles) -> Iterator[Row]:
             yield Row(section, "variants", "none", "the histogram of the angle has no peaks that cannot be chance")
     for name, value in found.diagnosis.items():
         words, unit = name_and_unit(name)
-        yield Row("Diagnosis", words, f"{number(float(value), 4)}{' ' + unit if unit else ''}", "")
+        yield Row("Diagnosis", words, f"{number(float(value), 4)}{' ' + unit if unit else ''}", FIGURES.get(name, ""))
+
+
+def _unregistered(found: Angles) -> str:
+    drawn = bool(np.isfinite(found.dipole_px).any())
+    return "zero is that of the dipole drawn" if drawn else "from any zero, as no dipole can be read"
