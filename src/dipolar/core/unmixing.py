@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32, Int32
 
 from dipolar.core.nouns import Image, Record
 
 Method = Literal["pca", "nmf", "ica", "gmm", "kmeans", "tsne", "mds", "isomap", "umap", "rvae"]
 """Ways to unmix, as they are typed."""
 Fact = float | int | str | bool
+UNTOLD_DEG = 104.0
+"""Standard deviation of an angle that may be any, all being as likely."""
+LOCKED_DEG = 12.0
+"""Dipoles that spread by more about their angle fill the gaps between its values: it has locked to the lattice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,6 +126,11 @@ class Angles:
     def mapped(self) -> bool:
         """Whether the angle means something, if only with a doubt."""
         return self.verdict in ("good", "doubtful")
+
+    @property
+    def polar(self) -> Bool[np.ndarray, " patch"]:
+        """Whether the dipole of each patch is told from zero, so that it has a direction."""
+        return self.sigma_deg < UNTOLD_DEG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.unmixing import Angles, Components, Curve, Fact, Stack
+from dipolar.core.unmixing import LOCKED_DEG, Angles, Components, Curve, Fact, Stack
 from dipolar.learn.device import threads
 from dipolar.learn.rvae_angles import angles_of
-from dipolar.learn.rvae_diagnosis import LOCKED_DEG, Told
+from dipolar.learn.rvae_diagnosis import Told
 from dipolar.learn.rvae_gauge import turn_latents
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import Patches, prepare

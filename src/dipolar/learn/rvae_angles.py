@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Float32
 
 from dipolar.core.circular import Variants, direction_deg, find_variants, most_probable, register, wrap_deg
-from dipolar.core.unmixing import Angles, Stack
-from dipolar.learn.rvae_diagnosis import LOCKED_DEG, Told, diagnose
+from dipolar.core.unmixing import LOCKED_DEG, Angles, Stack
+from dipolar.learn.rvae_diagnosis import Told, diagnose
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import Patches
 from dipolar.learn.rvae_published import PublishedRvae

@@ -20,8 +20,6 @@ CERTAIN = 0.5
 """Least length of the mean of a posterior, over all patches: less is a spread of 67° and more."""
 BINS = 12
 """Sectors of the circle in which mutual information is counted."""
-LOCKED_DEG = 12.0
-"""Dipoles that spread by more about their angle fill the gaps between its values: it has locked to the lattice."""
 
 FEW_PATCHES = 100
 """With fewer, what is learned may be chance."""

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dipolar.core.circular import direction_deg, wrap_deg
+from dipolar.core.unmixing import UNTOLD_DEG
 
 ENOUGH = 20
 """Fewest measured displacements by which sigma is set."""
@@ -19,8 +20,6 @@ ONE_SIGMA = 0.6827
 """Share of normal errors within one standard error."""
 TOLD_SIGMA = 3.0
 """A dipole so many sigma long is told from zero: 1 % of those that are none look as long."""
-UNTOLD_DEG = 104.0
-"""Standard deviation of an angle that may be any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -190,8 +190,13 @@ def _angle_lines(found: Angles, pixel_size_pm: float | None) -> list[str]:
     else:
         lines.append("no variants: the histogram of the angle has no peaks that cannot be chance")
     if len(known):
-        length, sigma = scale * float(np.median(known)), max(float(np.nanmedian(found.sigma_deg)), 0.01)
-        lines.append(f"decoded dipole: median {length:.3g} {unit}; sigma of the angle {sigma:.2g}° in the median")
+        told = f"decoded dipole: median {scale * float(np.median(known)):.3g} {unit}"
+        if found.polar.any():
+            sigma = max(float(np.nanmedian(found.sigma_deg[found.polar])), 0.01)
+            told += f"; sigma of the angle {sigma:.2g}° in the median"
+        lines.append(told)
+    if not found.polar.all():
+        lines.append(f"not told from zero, so of no variant: {number(100 * float(np.mean(~found.polar)), 3)} %")
     return lines
 
 

@@ -38,7 +38,7 @@ def notice_lines(found: Angles) -> list[str]:
 def circle_of(drawn: Figure, at: tuple[float, float], found: Angles) -> None:
     """Draw the histogram of the angles around a circle, with the variants, at (x, y) in mm."""
     axes = _round(drawn, at, 54.0)
-    known = found.angle_deg[np.isfinite(found.angle_deg)]
+    known = found.angle_deg[np.isfinite(found.angle_deg) & found.polar]
     middles, height = histogram(known) if len(known) else (np.zeros(1), np.zeros(1))
     length = 0.42 + 0.58 * height / max(float(height.max()), 1e-300)
     turn = np.radians(np.append(middles, middles[:1]))

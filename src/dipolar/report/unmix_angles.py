@@ -7,7 +7,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dipolar.core.unmixing import Angles, Unmixed
+from dipolar.core.unmixing import LOCKED_DEG, Angles, Unmixed
 
 from . import colour, style
 from .unmix_angle_parts import circle_of, decoded_wheel, diagnosis_text, draw_history, draw_manifold, notice_lines
@@ -28,8 +28,6 @@ from .wording import number
 TITLE = "Rotation-invariant autoencoder"
 RED, PALE = "#B00020", "#FDECEE"
 MOST_LATENTS = 4
-LOCKED_DEG = 12.0
-"""Dipoles that spread by more about their angle fill the gaps between its values."""
 LEAST_DEG = 0.1
 """Sigma of an angle below which it does not matter how little it is."""
 
@@ -96,7 +94,8 @@ def _notice(found: Angles) -> Section:
 def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
     """Return the maps of the dipole, of the angle alone, and of what was measured, with their wheels."""
     dipoles, radius, unit = vector_colours(unmixed, found.dipole_px)
-    turns = np.stack([-np.sin(np.radians(found.angle_deg)), np.cos(np.radians(found.angle_deg))], axis=1)
+    angle = np.radians(np.where(found.polar, found.angle_deg, np.nan))
+    turns = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
     maps = [("decoded dipole", dipoles)]
     if found.mapped:
         maps.append(("angle", colour.displacement_colours(turns, full_radius=1.0)))
@@ -127,12 +126,18 @@ def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
     lengths = np.hypot(*found.dipole_px.T)
     known = lengths[np.isfinite(lengths)]
     length = f"{number(scale * float(np.median(known)), 3)} {unit}" if len(known) else "unreadable"
-    spread = float(np.nanmedian(found.sigma_deg))
-    sigma = number(spread, 2) if spread > LEAST_DEG else f"< {LEAST_DEG:g}"
     if not found.mapped:
         return f"median dipole\n{length}"
+    if not found.polar.any():
+        return f"median dipole\n{length}\nnone told from zero"
+    spread = float(np.nanmedian(found.sigma_deg[found.polar]))
+    sigma = number(spread, 2) if spread > LEAST_DEG else f"< {LEAST_DEG:g}"
+    if not found.polar.all():
+        sigma = f"{sigma}° where\n{number(100 * float(found.polar.mean()), 3)} % are polar"
+    else:
+        sigma += "°"
     zero = "sense and zero\nas measured" if found.registered else "from any zero,\nin any sense"
-    return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}°\nangle: {zero}"
+    return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}\nangle: {zero}"
 
 
 def _decoded(unmixed: Unmixed, found: Angles) -> Section:
