@@ -10,6 +10,7 @@ NeurIPS 2019, arXiv:1909.11663; theirs is a dense network.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
@@ -71,25 +72,38 @@ def tangents(
     points: Float[Tensor, "point 2"], waves: Float[Tensor, "wave 2"], angles_rad: list[float], *, poses: tuple[str, ...]
 ) -> Tangents:
     """Return matrices for each angle, with derivatives by the poses: ``turn`` (rad), ``dy``, ``dx`` (px, of what is
-    drawn, before it is turned by the angle)."""
+    drawn, before it is turned by the angle). One angle after the other, as doubles take much memory."""
+    count = 1 + len(poses) + len(poses) * (len(poses) + 1) // 2
+    terms = torch.empty(count, len(angles_rad), len(points), 1 + 2 * len(waves))
+    for place, angle in enumerate(angles_rad):
+        for term, values in enumerate(_derivatives(points, waves, angle, poses)):
+            terms[term, place] = values
+    return Tangents(terms=terms)
 
-    def at(**by: float) -> Float[Tensor, "fine point frequency"]:
+
+def _derivatives(
+    points: Float[Tensor, "point 2"], waves: Float[Tensor, "wave 2"], angle_rad: float, poses: tuple[str, ...]
+) -> Iterator[Float[Tensor, "point frequency"]]:
+    """Yield the matrix of an angle, its derivatives by the poses, and its second ones."""
+
+    def at(**by: float) -> Float[Tensor, "point frequency"]:
         shift = torch.tensor([by.get("dy", 0.0), by.get("dx", 0.0)], dtype=torch.float64)
-        return torch.stack(
-            [matrix(turned_back(points, angle + by.get("turn", 0.0)) - shift, waves) for angle in angles_rad]
-        )
+        return matrix(turned_back(points, angle_rad + by.get("turn", 0.0)) - shift, waves)
 
     middle = at()
+    yield middle
     plus = {pose: at(**{pose: STEP}) for pose in poses}
     minus = {pose: at(**{pose: -STEP}) for pose in poses}
-    terms = [middle, *((plus[pose] - minus[pose]) / (2 * STEP) for pose in poses)]
+    for pose in poses:
+        yield (plus[pose] - minus[pose]) / (2 * STEP)
     for one, other in combinations_with_replacement(poses, 2):
         if one == other:
-            terms.append((plus[one] + minus[one] - 2 * middle) / STEP**2)
+            yield (plus[one] + minus[one] - 2 * middle) / STEP**2
         else:
-            corners = [at(**{one: a * STEP, other: b * STEP}) * (a * b) for a in (-1, 1) for b in (-1, 1)]
-            terms.append(torch.stack(corners).sum(0) / (4 * STEP**2))
-    return Tangents(terms=torch.stack(terms).float())
+            yield sum(
+                (at(**{one: a * STEP, other: b * STEP}) * (a * b) for a in (-1, 1) for b in (-1, 1)),
+                start=torch.zeros_like(middle),
+            ) / (4 * STEP**2)
 
 
 def monomials(pose: Float[Tensor, "*batch pose"]) -> Float[Tensor, "*batch term"]:
