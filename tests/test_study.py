@@ -334,7 +334,7 @@ def test_however_jobs_are_spread_the_rows_are_the_same(noise, tmp_path):
 def test_a_result_is_replaced_by_one_of_its_kind_only(noise, capsys):
     before = (noise[0] / "run.json").read_bytes()
     assert main(["study", "cross", "--out", str(noise[0]), *CROSS]) == 1
-    assert "another cross study" in capsys.readouterr().err
+    assert "holds a noise study" in capsys.readouterr().err
     assert (noise[0] / "run.json").read_bytes() == before
 
 

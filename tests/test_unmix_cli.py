@@ -151,7 +151,7 @@ def test_a_method_that_fails_leaves_and_tells_what_was_finished(result, tmp_path
 
 def test_ctrl_c_in_a_training_keeps_what_was_learned(result, tmp_path, capsys, monkeypatch):
     found = handmade.unmixed("rvae")
-    stopped = replace(found, components=replace(found.components, notes=("Interrupted after 2 whole epochs.",)))
+    stopped = replace(found, components=replace(found.components, facts={"interrupted": True}))
     monkeypatch.setattr(unmix, "unmix_one_by_one", lambda *_, **__: iter([stopped, handmade.unmixed("pca")]))
     arguments = ["image", "unmix", str(result), "--method", "rvae,pca", "--out", str(tmp_path / "all")]
     assert main(arguments) == 130

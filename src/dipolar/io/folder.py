@@ -105,7 +105,7 @@ def check_target(out: Path, *, kind: str | None = None) -> None:
         raise OutputError(
             f"only {kind} is replaced by {kind}.",
             got=f"{out}, which holds {there}",
-            do=f"choose another folder: --out {out.with_name(out.stem + '-2.dipolar')}",
+            do=f"choose another folder: --out {out.with_name(f'{out.stem}-2{out.suffix}')}",
         )
 
 

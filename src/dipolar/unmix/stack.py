@@ -104,7 +104,7 @@ def cut_stack(
     flat = flat_patches(images, groups)
     dropped["constant"] = int(np.sum(flat))
     if flat.all():
-        _none_left(len(site), dropped)
+        _none_left(len(site), dropped, window_px)
     if flat.any():
         kept, images = kept[~flat], images[~flat]
     normalise(images, groups, normalization)
@@ -181,9 +181,10 @@ def _no_room(
     )
 
 
-def _none_left(sites: int, dropped: dict[str, int]) -> None:
+def _none_left(sites: int, dropped: dict[str, int], window_px: int) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
-    do = "smaller patches avoid what was not measured: window_px=24 (--window-px 24)"
+    half = max(window_px // 2, SMALLEST_PX)
+    do = f"smaller patches avoid what was not measured: window_px={half} (--window-px {half})"
     if dropped["constant"]:
         do = "patches without any contrast hold nothing to unmix; look at the image"
     raise DataError("At least one patch is needed.", got=f"{sites} sites: {reasons}", do=do)
