@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -131,6 +133,19 @@ def test_more_variance_is_explained_in_smaller_patches():
     assert curve.lines == ("pca_1", "pca_2", "together")
     assert (np.diff(curve.y[2]) < 0).all()
     np.testing.assert_allclose(curve.y[:2].sum(axis=0), curve.y[2])
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def made() -> Stack:
+        new = stack_of(generator(len(alive)).normal(size=(20, 6, 6)))
+        alive.append(weakref.ref(new.images))
+        return new
+
+    def one_by_one() -> Iterator[Stack]:
+        for _ in range(3):
+            assert not any(there() is not None for there in alive)  # the one before is gone
+            yield made()
+
+    assert scree_against_window(one_by_one(), rng=generator(), components=2).y.shape == (3, 3)
     with pytest.raises(SettingsError, match="needs stacks"):
         scree_against_window([], rng=generator())
 

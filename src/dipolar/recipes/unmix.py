@@ -163,7 +163,9 @@ class Work:
         first = next(stacks)  # the largest have the fewest sites with room
         few = min(4, len(first.images), edges[-1] ** 2 - 1)
         rng = np.random.default_rng(self.settings.seed)
-        curve = scree_against_window(chain([first], stacks), rng=rng, components=few)
+        every = chain([first], stacks)
+        del first  # else it stays in memory beside the others
+        curve = scree_against_window(every, rng=rng, components=few)
         return replace(components, curves=(*components.curves, replace(curve, chosen=float(self._edge_px))))
 
     def _of_sizes(self, edges: Sequence[int], normalization: str) -> Iterator[Stack]:

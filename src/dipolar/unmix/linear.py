@@ -213,19 +213,20 @@ def scree_against_window(stacks: Iterable[Stack], *, rng: np.random.Generator, c
         One of them cannot be unmixed; see `PCA`.
     """
     seed = int(rng.integers(2**31 - 1))
-    sizes, shares = [], []
-    for stack in stacks:
+
+    def looked_at(stack: Stack) -> tuple[float, Float[np.ndarray, " component"]]:
         table = table_of(stack)
         check_components(table, components)
-        sizes.append(stack.images.shape[-1] * stack.step_px)
-        shares.append(principal(table, components, seed=seed).share)
-    if not shares:
+        return stack.images.shape[-1] * stack.step_px, principal(table, components, seed=seed).share
+
+    found = list(map(looked_at, stacks))  # unlike a loop, it holds no stack while the next one is cut
+    if not found:
         raise SettingsError(
             "A curve against the window needs stacks of patches.", got="none", do="windows_px=(24, 36, 48)"
         )
-    edges = np.array(sizes)
+    edges = np.array([edge for edge, _ in found])
     order = np.argsort(edges, kind="stable")
-    each = np.array(shares)[order].T
+    each = np.array([share for _, share in found])[order].T
     return Curve(
         title="variance explained, against the size of patches",
         x_label="edge of patch (image px)",
