@@ -43,7 +43,7 @@ def test_an_angle_that_nothing_speaks_against_is_good() -> None:
     ("patches", "changes", "words"),
     [
         (55, {}, "55 patches are few"),
-        (400, {"network": lambda g: replace(PLAIN, steps=40, settled=False)}, "still falling after 40 steps"),
+        (400, {"network": lambda g: replace(PLAIN, steps=30, settled=False)}, "still falling after 30 steps"),
         (16, {}, "Too few directions"),
         (
             400,

@@ -213,11 +213,11 @@ def _curves(course: Course) -> tuple[Curve, ...]:
 
 
 def _settled(course: Course) -> bool:
-    """Return whether the last epoch lowered the loss by less than a hundredth of what all of them did, or 0.5 nats."""
+    """Return whether the last epoch lowered the loss by less than a twentieth of what all did, or 0.5 nats."""
     losses = [row["loss"] for row in course.history]
     if len(losses) < 2:
         return not losses  # without anything to train, what was found in closed form has settled
-    return losses[-2] - losses[-1] < max(0.01 * (losses[0] - losses[-1]), 0.5)
+    return losses[-2] - losses[-1] < max(0.05 * (losses[0] - losses[-1]), 0.5)
 
 
 def _notes(angles: Angles | None, course: Course, settings: RvaeSettings) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ BINS = 12
 
 FEW_PATCHES = 100
 """With fewer, what is learned may be chance."""
-FEW_STEPS = 150
+FEW_STEPS = 40
 """A training of fewer steps has to have settled."""
 AGREES = 0.3
 """Least correlation of drawn dipoles with measured ones, where there is more to these than their error."""

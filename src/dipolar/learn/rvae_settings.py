@@ -15,8 +15,8 @@ DEFAULTS = {"equivariant": (3, 4, 2e-3), "published": (2, 30, 1e-3)}
 """Latents, epochs and learning rate unless told otherwise."""
 
 
-STEPS = 150
-"""Least steps of a training whose epochs are not told: fewer leave the loss falling."""
+STEPS = 40
+"""Least steps of a training whose epochs are not told; many more let latents take over from the angle in walls."""
 MOST_DIRECTIONS = 96
 """More would be finer than the poses between them, and take gigabytes."""
 
@@ -41,7 +41,7 @@ class RvaeSettings:
     """Standard deviation of the translation that is expected, in image px; small, so that it cannot stand for the
     dipole. Not used without translation."""
     epochs: int | None = None
-    """Passes through the stack; None: 4, more where these are fewer than 150 steps; 30 for the published network."""
+    """Passes through the stack; None: 4, more where these are fewer than 40 steps; 30 for the published network."""
     batch: int = 128
     """Patches in a step; of small stacks no more than an eighth."""
     learning_rate: float | None = None
