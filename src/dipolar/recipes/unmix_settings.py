@@ -191,7 +191,7 @@ class UnmixSettings(Settings):
         ge=1,
         le=10_000,
         description="Passes of rvae through the patches. Not given: 4, more where these are fewer than "
-        "150 steps; published: 30.",
+        "40 steps; published: 30.",
     )
     batch: int | None = Field(
         None, ge=1, le=65_536, description="Patches in a step of rvae. Not given: 128; of few patches an eighth."
