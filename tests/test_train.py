@@ -275,7 +275,9 @@ def test_dark_images_are_turned_upside_down_as_in_a_prediction(film, source):
 
 
 def test_an_hdf5_file_of_another_program_is_an_image(result_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("dipolar.recipes.train_sources.load_measurement", lambda path: pytest.fail(f"{path} is no result"))
+    monkeypatch.setattr(
+        "dipolar.recipes.train_sources.load_measurement", lambda path: pytest.fail(f"{path} is no result")
+    )
     monkeypatch.setattr("dipolar.recipes.train_sources._measure", lambda *_: STOP)
     for name, value in (("theirs", "another format"), ("number", 3), ("bare", None)):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
