@@ -136,7 +136,8 @@ def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
         sigma = f"{sigma}° where\n{number(100 * float(found.polar.mean()), 3)} % are polar"
     else:
         sigma += "°"
-    zero = "sense and zero\nas measured" if found.registered else "from any zero,\nin any sense"
+    drawn = "zero is that of\nthe dipole drawn" if np.isfinite(found.dipole_px).any() else "from any zero"
+    zero = "sense and zero\nas measured" if found.registered else drawn
     return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}\nangle: {zero}"
 
 

@@ -115,7 +115,9 @@ def _angle_rows(found: Angles) -> Iterator[Row]:
     if found.mapped:
         zero = f"zero {number(found.zero_deg, 3)}°, sense {found.sense:+d}"
         yield Row(section, "registered", number(found.registered), zero if found.registered else _unregistered(found))
-        yield Row(section, "median sigma", f"{number(float(np.nanmedian(found.sigma_deg)), 2)}°", "circular")
+        if found.polar.any():
+            told = number(float(np.nanmedian(found.sigma_deg[found.polar])), 2)
+            yield Row(section, "median sigma", f"{told}°", "circular, where a dipole is told from zero")
         for place, direction in enumerate(found.variant_deg[:MOST]):
             share = f"{number(100 * float(np.mean(found.variant == place)), 3)} %"
             yield Row(section, f"variant {place}", f"{number(float(direction), 4)}°", share)
