@@ -6,12 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
-from pydantic import ValidationError
 
 from dipolar import __version__
-from dipolar.cli import demo, image, show, simulate, study, verify
+from dipolar.cli import demo, show, verify
 from dipolar.core.errors import DipolarError
-from dipolar.recipes.settings import offenders
 
 DONE, BAD_DATA, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,9 +22,10 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(demo.demo)
-app.command(image.app)
-app.command(simulate.app)
-app.command(study.app)
+# By name: what they need is imported when one of them is called, and not for --help.
+app.command("dipolar.cli.image:app", name="image", help="Measure one atomically resolved image.")
+app.command("dipolar.cli.simulate:app", name="simulate", help="Make data with its truth beside it.")
+app.command("dipolar.cli.study:app", name="study", help="Repeat published studies of networks on films of known truth.")
 app.command(verify.verify)
 
 
@@ -60,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(error: CycloptsError) -> str:
     cause = error.__cause__ or error.__context__
+    from pydantic import ValidationError
+
+    from dipolar.recipes.settings import offenders
+
     return offenders(cause, prefix="--") if isinstance(cause, ValidationError) else str(error)
 
 
