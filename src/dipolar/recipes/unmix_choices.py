@@ -184,6 +184,7 @@ def clustered(components: Components, stack: Stack, settings: UnmixSettings) -> 
         How many clusters, of which shape; and whether the angle of an autoencoder counts.
     """
     from dipolar.unmix import cluster_latent
+    from dipolar.unmix.clusters import cluster_means
 
     angles = components.angles
     values = components.scores if angles is None else angles.latent
@@ -192,10 +193,8 @@ def clustered(components: Components, stack: Stack, settings: UnmixSettings) -> 
         name: getattr(settings, name) for name in MIXTURE if getattr(settings, name) is not None
     }
     found = cluster_latent(values, angle, rng=np.random.default_rng(settings.seed), clusters=settings.clusters, **shape)
-    weights = np.nan_to_num(found.posterior).astype(np.float32)
-    totals = np.maximum(weights.sum(axis=0), np.float32(1e-12))
     flat = stack.images.reshape(len(stack.images), -1)
-    means = ((weights / totals).T @ flat).reshape(-1, *stack.images.shape[1:]).astype(np.float32)
+    means = cluster_means(flat, found.posterior).reshape(-1, *stack.images.shape[1:])
     values_are = "latents" if angles is not None else "loadings"
     by = f"{values_are} and angle" if angle is not None else values_are
     told = {f"cluster_{name}": fact for name, fact in found.facts.items()}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
+from dipolar.core.circular import unit_vectors
 from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import B, Columns, Image, Noise, take
 from dipolar.simulate import composition_model as model
@@ -15,7 +16,7 @@ from dipolar.simulate.detector import count
 from dipolar.simulate.domains import Domains, displacement_directions, wall
 from dipolar.simulate.film import Simulated
 from dipolar.simulate.materials import BIFEO3
-from dipolar.simulate.random_fields import smooth_field, unit_vectors, wave_phase
+from dipolar.simulate.random_fields import smooth_field, wave_phase
 from dipolar.simulate.render import render_columns
 from dipolar.simulate.settings import FilmSettings
 from dipolar.simulate.specimen import background, deformation, specimen

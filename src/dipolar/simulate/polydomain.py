@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
+from dipolar.core.circular import unit_vectors
 from dipolar.core.errors import SettingsError
 from dipolar.simulate.patterned import AbstractPattern, Dressing
-from dipolar.simulate.random_fields import smooth_field, unit_vectors
+from dipolar.simulate.random_fields import smooth_field
 from dipolar.simulate.variants import FOUR_VARIANTS
 
 NOT_POLAR = 0.5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int64
 
-from dipolar.simulate.random_fields import PERIODS, domain_field, smooth_field, unit_vectors, wave_phase
+from dipolar.core.circular import unit_vectors
+from dipolar.simulate.random_fields import PERIODS, domain_field, smooth_field, wave_phase
 from dipolar.simulate.ranges import FilmRanges, happens, uniform
 
 NOT_POLAR = 0.2

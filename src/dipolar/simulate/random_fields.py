@@ -97,12 +97,6 @@ def domain_field(
     return field
 
 
-def unit_vectors(angle_deg: Float[np.ndarray, " angle"]) -> Float[np.ndarray, "angle 2"]:
-    """Return (dy, dx) of length 1 at these angles, counter-clockwise on the screen."""
-    angle = np.radians(angle_deg)
-    return np.stack([-np.sin(angle), np.cos(angle)], axis=-1)
-
-
 def wave_phase(nodes: Int64[np.ndarray, "point 2"], wavevector: tuple[float, float]) -> Float[np.ndarray, " point"]:
     """Return ``cos(2π q·n)``, or ++-- where the period is four cells, at cells numbered n = (row, column).
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from dipolar.core.circular import unit_vectors
 from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import A, B
 from dipolar.core.unmixing import Stack
 from dipolar.simulate.materials import BIFEO3
-from dipolar.simulate.random_fields import unit_vectors
 
 FOUR_VARIANTS = (45.0, 135.0, -135.0, -45.0)
 """Directions of the ⟨110⟩ variants of a rhombohedral film along [100], counter-clockwise on the screen."""

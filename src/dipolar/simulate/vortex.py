@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dipolar.core.circular import unit_vectors
 from dipolar.core.errors import SettingsError
 from dipolar.simulate.patterned import AbstractPattern, Dressing
-from dipolar.simulate.random_fields import unit_vectors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

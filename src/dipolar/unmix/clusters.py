@@ -189,17 +189,22 @@ def principal_components(method: Method, table: Table, first: Principal) -> Comp
 
 def with_clusters(components: Components, table: Table, found: Clustering) -> Components:
     """Return components with clusters, and what their mean patch looks like, each patch by its probability."""
-    weight = found.posterior.astype(np.float32)
-    total = np.maximum(weight.sum(axis=0, dtype=np.float64), 1e-12)
-    means: Float32[np.ndarray, "cluster pixel"] = ((weight / total.astype(np.float32)).T @ table.values).astype(
-        np.float32
-    )
     return replace(
         components,
         cluster=found.cluster,
         posterior=found.posterior,
-        cluster_means=table.pictures(means),
+        cluster_means=table.pictures(cluster_means(table.values, found.posterior)),
         curves=(*components.curves, *found.curves),
         facts={**components.facts, **found.facts},
         notes=(*components.notes, *found.notes),
     )
+
+
+def cluster_means(
+    values: Float32[np.ndarray, "patch pixel"], posterior: Float[np.ndarray, "patch cluster"]
+) -> Float32[np.ndarray, "cluster pixel"]:
+    """Return the mean of the patches of each cluster, each by its probability; patches without one do not count."""
+    weight = np.nan_to_num(posterior).astype(np.float32)
+    total = np.maximum(weight.sum(axis=0, dtype=np.float64), 1e-12)
+    means: Float32[np.ndarray, "cluster pixel"] = (weight / total.astype(np.float32)).T @ values
+    return means
