@@ -8,7 +8,9 @@
     │   ├── SelectionError           the file holds several images; one must be named
     │   ├── ImageError               readable, but not an image in which columns can be found
     │   │   └── NoLatticeError       no crystal lattice in it
-    │   └── CalibrationError         a length in pm was asked for and none can be given
+    │   ├── CalibrationError         a length in pm was asked for and none can be given
+    │   ├── ScanError                readable, but not a scan of diffraction patterns that can be mapped
+    │   └── LabelError               labels that contradict, belong to another scan or are too few
     ├── SettingsError                an option or a settings file is wrong
     ├── ChecksumError                a result file is damaged
     ├── OutputError                  the result cannot be written
@@ -65,6 +67,14 @@ class NoLatticeError(ImageError):
 
 class CalibrationError(DataError):
     """A length in pm was asked for and none can be given."""
+
+
+class ScanError(DataError):
+    """Readable, but not a scan of diffraction patterns that can be mapped."""
+
+
+class LabelError(DataError):
+    """Labels that contradict each other, belong to another scan, or are too few."""
 
 
 class SettingsError(DipolarError):

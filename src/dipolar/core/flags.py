@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt32
 
 
 class Flag(IntFlag):
-    """One bit per cause. Rows of columns and of cells share the registry; see `MEANING`."""
+    """One bit per cause. Rows of columns, of cells and of scans share the registry; see `MEANING`."""
 
     NOT_CONVERGED = 1 << 0
     POOR_FIT = 1 << 1
@@ -28,6 +28,11 @@ class Flag(IntFlag):
     ODD_CELL = 1 << 11
     BY_HAND = 1 << 12
     UNFAMILIAR = 1 << 13
+    BLANK = 1 << 14
+    NO_BEAM = 1 << 15
+    UNKNOWN_CLASS = 1 << 16
+    OTHER_DOSE = 1 << 17
+    MIXED = 1 << 18
 
 
 MEANING: dict[Flag, str] = {
@@ -47,6 +52,11 @@ MEANING: dict[Flag, str] = {
     Flag.UNFAMILIAR: (
         "the network was trained on nothing like the neighbourhood of this cell; its values should not be trusted"
     ),
+    Flag.BLANK: "the diffraction pattern is empty, constant or was never written",
+    Flag.NO_BEAM: "the direct beam was not found where it can be; the pattern was centred as its neighbours are",
+    Flag.UNKNOWN_CLASS: "the diffraction pattern is unlike those of every class that was labelled",
+    Flag.OTHER_DOSE: "the diffraction pattern has far more or fewer counts than those the classifier learned from",
+    Flag.MIXED: "the diffraction pattern is a mixture of two classes, as where the probe covers a wall",
 }
 
 POSITION_FLAGS = (
