@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64, Shaped, UInt32
 
-from dipolar.core.nouns import Fact
+from dipolar.core.nouns import Fact, Record
 
 KEY_PATTERNS = 16
 """Patterns whose content names a scan."""
@@ -190,6 +190,9 @@ class ScanMap:
     "centre of mass y", "centre of mass x", "Friedel difference", each in the unit its name says or in counts."""
     step_nm: float | None = None
     """Distance between probe positions."""
+    mixture: Float32[np.ndarray, "scan_y scan_x class"] | None = None
+    """Share that each class has in the pattern, as where the probe covers a wall; None where the classifier tells only
+    how probable each class is."""
 
     @property
     def label(self) -> Int64[np.ndarray, "scan_y scan_x"]:
@@ -217,9 +220,10 @@ class ScanWall:
     length_sigma: float
     """One standard error of it."""
     width: float
-    """Full width 2ξ of the tanh profile of the probability across the wall, in probe steps."""
+    """Full width 2ξ of the tanh profile of the share (of the probability, where no shares are known) across the wall,
+    in probe steps; nan where too few positions stand beside it."""
     width_sigma: float
-    """One standard error of it; nan where the width is not told from zero, and `width` is an upper bound."""
+    """One standard error of it; nan where the width is not told from zero, and `width` is an upper bound (95 %)."""
     flags: int = 0
     """Bits of `dipolar.core.flags.Flag`."""
 
@@ -235,7 +239,7 @@ class ScanDomains:
     state: Int32[np.ndarray, " domain"]
     """Class of every region."""
     area: Float[np.ndarray, " domain"]
-    """Its area in probe steps squared."""
+    """Its area in probe steps squared: every position is one."""
     area_sigma: Float[np.ndarray, " domain"]
     """One standard error of it, from the probabilities at its rim."""
     fraction: Float[np.ndarray, " class"]
@@ -244,5 +248,81 @@ class ScanDomains:
     """One standard error of it."""
     walls: tuple[ScanWall, ...]
     """Walls, the longest first."""
+    step_nm: float | None = None
+    """Distance between probe positions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScanValidation:
+    """How right a classifier was on positions that it had not learned from."""
+
+    figures: Mapping[str, float]
+    """Shares from 0 to 1 by name: "accuracy", "balanced accuracy", "near walls", "expected calibration error"."""
+    confidence: Float[np.ndarray, " bin"]
+    """Mean probability that was given to the most probable class, positions sorted into bins by it."""
+    correct: Float[np.ndarray, " bin"]
+    """Share of them that were right."""
+    count: Int64[np.ndarray, " bin"]
+    """Positions in each bin."""
+    source: str = ""
+    """What was held to be right: "held-out labels", "truth of the simulation"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScanResult:
+    """Everything one run of ``dipolar scan map`` found."""
+
+    map: ScanMap
+    """What the classifier says of every position."""
+    domains: ScanDomains
+    """Domains and walls in it."""
+    record: Record
+    """What made it."""
+    labels: Labels | None = None
+    """What the classifier learned from, where it learned from this scan."""
+    validation: ScanValidation | None = None
+    """How right it is, where that was measured."""
+    means: Float32[np.ndarray, "class k_y k_x"] | None = None
+    """Mean pattern of each class, centred; nan for a class that no position has."""
+    view: View | None = None
+    """How patterns were looked at."""
+    bank: Bank | None = None
+    """The virtual detectors, where the classifier looks through them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WallTrack:
+    """One wall followed from scan to scan of a series."""
+
+    before: str
+    """Class on its left."""
+    after: str
+    """Class on its right."""
+    start: Float[np.ndarray, "point 2"]
+    """Its curve (scan_y, scan_x) in the scan where it was seen first."""
+    moved: Float[np.ndarray, " time"]
+    """Mean distance it has moved since, along its normal and to the right, in probe steps; nan where it is not seen."""
+    moved_sigma: Float[np.ndarray, " time"]
+    """One standard error of it."""
+    length: Float[np.ndarray, " time"]
+    """Its length in probe steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScanSeries:
+    """Domains against time, over scans of one place."""
+
+    names: tuple[str, ...]
+    """Classes."""
+    time: Float[np.ndarray, " time"]
+    """When each scan was taken, in `unit`."""
+    unit: str
+    """ "s", or "scan" where times are not known and scans are counted."""
+    fraction: Float[np.ndarray, "time class"]
+    """Share of the scan that each class has."""
+    fraction_sigma: Float[np.ndarray, "time class"]
+    """One standard error of it."""
+    tracks: tuple[WallTrack, ...]
+    """Walls, those seen longest first."""
     step_nm: float | None = None
     """Distance between probe positions."""
