@@ -54,8 +54,9 @@ def progress_bars() -> Iterator[Progress]:
         tasks: dict[str, Any] = {}
 
         def told(step: str, fraction: float) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step, total=1.0)
-            bars.update(tasks[step], completed=fraction)
+            name = step.partition(":")[0]  # what follows a colon changes as the step goes on
+            if name not in tasks:
+                tasks[name] = bars.add_task(step, total=1.0)
+            bars.update(tasks[name], completed=fraction, description=step)
 
         yield told

@@ -1,0 +1,106 @@
+"""Settings of ``dipolar scan train`` and ``map``: named, given their defaults and described once, here."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from dipolar.recipes.parse import Formats
+from dipolar.recipes.settings import Settings
+
+
+def parse_scan_shape(text: str) -> tuple[int, int]:
+    """Return (scan_y, scan_x) from ``"34,206"`` or ``"34x206"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*[,x×]\s*(\d+)\s*", text)
+    if match is None or not int(match[1]) * int(match[2]):
+        raise ValueError("the shape of a scan is written rows,columns: 34,206")
+    return int(match[1]), int(match[2])
+
+
+def _shape(value: Any) -> Any:
+    """Take a pair too, as a TOML file holds it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _checked(text: str) -> str:
+    return "{},{}".format(*parse_scan_shape(text))
+
+
+ScanShape = Annotated[str, BeforeValidator(_shape), AfterValidator(_checked)]
+"""Rows and columns of a scan, as they are typed."""
+
+
+class ReadSettings(Settings):
+    """How a scan is read: what all commands on scans share."""
+
+    scan_shape: ScanShape | None = Field(
+        None, description="Rows and columns of the scan, Y,X, where the file does not say, or says it wrongly."
+    )
+    skip: int = Field(0, ge=0, description="Patterns at the beginning of the file that belong to no probe position.")
+    select: str | None = Field(None, description="Name of the scan, in a file that holds several.")
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """The arguments of `dipolar.open_scan`."""
+        shape = None if self.scan_shape is None else parse_scan_shape(self.scan_shape)
+        return {"scan_shape": shape, "skip": self.skip, "select": self.select}
+
+
+class LookSettings(ReadSettings):
+    """How patterns are looked at: what training and mapping share."""
+
+    patterns: int = Field(
+        256, ge=16, le=65_536, description="Patterns, spread over the scan, in which beam, disks and lattice are found."
+    )
+
+
+class ScanTrainSettings(LookSettings):
+    """Settings of ``dipolar scan train``."""
+
+    classifier: Literal["bank", "small", "published"] = Field(
+        "bank",
+        description="What learns: a regression on a bank of virtual detectors, which needs the fewest labels; a small "
+        "network; or the published network, to compare with.",
+    )
+    ensemble: int = Field(1, ge=1, le=20, description="Number of members, each of which learns by itself.")
+    familiar: int = Field(
+        8192,
+        ge=0,
+        le=1_000_000,
+        description="Patterns without a label, spread over the scan, that tell how patterns vary; 0 uses labels only.",
+    )
+    epochs: int | None = Field(None, ge=1, le=10_000, description="Passes of a network through the labelled patterns.")
+    seed: int = Field(0, ge=0, description="Seed of all that is random; the same seed gives the same model.")
+
+
+class ScanMapSettings(LookSettings):
+    """Settings of ``dipolar scan map``."""
+
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Processes of a Dask cluster on this machine that share the work. Not given: threads of this one.",
+    )
+    cluster: str | None = Field(
+        None, description="Address of the scheduler of a Dask cluster that does the work: tcp://HOST:8786."
+    )
+    threads: int | None = Field(None, ge=1, le=1024, description="Threads; not given: one for each core.")
+    libertem: bool = Field(False, description="Let LiberTEM read the file and do the work, on its own local cluster.")
+    follow: bool = Field(False, description="The file still grows: map patterns as they are written.")
+    patience_s: float = Field(60.0, gt=0, description="With follow: seconds without a new pattern that end the scan.")
+    virtual: bool = Field(True, description="Make conventional images too: bright and dark field, centre of mass.")
+    figures: Formats = Field("png", description="Formats of the figures: any of png, svg, pdf, with commas between.")
+
+    @property
+    def figure_formats(self) -> tuple[str, ...]:
+        """The figure formats, one by one."""
+        return tuple(self.figures.split(","))
