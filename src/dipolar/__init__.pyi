@@ -2,8 +2,9 @@ from .core.domains import Domains
 from .core.learning import Patches, Prediction
 from .core.measurement import Measurement
 from .core.nouns import Cells, Columns, Field, Image
+from .core.scanning import Labels, Scan, ScanMap
 from .core.unmixing import Components, Unmixed
-from .io import load, open_image
+from .io import load, open_image, open_scan
 from .recipes.align import align_images
 from .recipes.keep import save
 from .recipes.measure import measure_image
@@ -22,14 +23,18 @@ __all__ = [
     "Domains",
     "Field",
     "Image",
+    "Labels",
     "Measurement",
     "Patches",
     "Prediction",
+    "Scan",
+    "ScanMap",
     "Unmixed",
     "align_images",
     "load",
     "measure_image",
     "open_image",
+    "open_scan",
     "predict_image",
     "report",
     "save",

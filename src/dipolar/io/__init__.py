@@ -8,6 +8,8 @@ from dipolar.io.folder import result_folder, write_run_json
 from dipolar.io.frames import open_frames
 from dipolar.io.images import check_image, open_image
 from dipolar.io.result_file import load, load_measurement, save, verify
+from dipolar.io.scan_writer import write_scan
+from dipolar.io.scans import open_scan
 from dipolar.io.tables import read_cells_csv, read_columns_csv, write_cells_csv, write_columns_csv
 from dipolar.io.units import length_pm
 
@@ -18,6 +20,7 @@ __all__ = [
     "load_measurement",
     "open_frames",
     "open_image",
+    "open_scan",
     "read_cells_csv",
     "read_columns_csv",
     "read_motif",
@@ -28,4 +31,5 @@ __all__ = [
     "write_cells_csv",
     "write_columns_csv",
     "write_run_json",
+    "write_scan",
 ]

@@ -1,0 +1,168 @@
+"""`write_scan`: patterns into a file as they come, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dipolar.core.atomic import atomic_file, cannot_write
+from dipolar.core.errors import OutputError, ScanError, SettingsError
+
+COMPRESSIONS = ("bitshuffle",)
+"""Compressions of HDF5 and Zarr that are written: bitshuffle-lz4, which reads faster than most disks."""
+
+Put = Callable[[int, np.ndarray], None]
+
+
+def write_scan(
+    path: str | Path,
+    *,
+    shape: tuple[int, int],
+    pattern_px: tuple[int, int],
+    dtype: np.dtype[Any] | str | type,
+    blocks: Iterable[np.ndarray],
+    compression: str | None = None,
+    step_nm: float | None = None,
+    pixel_mrad: float | None = None,
+) -> Path:
+    """Write a scan piece by piece and return its path; `open_scan` reads it back, with the same key in every format.
+
+    Parameters
+    ----------
+    path
+        Ends in .h5, .hdf5 or .npy. What was there is replaced when the last pattern is written, not before.
+    shape
+        (scan_y, scan_x).
+    pattern_px
+        (k_y, k_x) of one pattern.
+    dtype
+        Type of the counts.
+    blocks
+        Pieces (pattern, k_y, k_x) of any length, in order. None is kept after it is written.
+    compression
+        "bitshuffle" for bitshuffle-lz4, one chunk per pattern; None for contiguous patterns, which are mapped.
+    step_nm, pixel_mrad
+        Distance between probe positions and angle per px; None where unknown. Beside a `.npy`, which has no room for
+        them, they go into NAME.npy.json.
+
+    Raises
+    ------
+    OutputError
+        Where the disk is full or refuses; nothing is left of the file then.
+    ScanError
+        Where `blocks` hold more or fewer patterns than `shape`, or patterns of another size.
+    SettingsError
+        Where the format or the compression is not known.
+    """
+    path, dtype = Path(path), np.dtype(dtype)
+    start = WRITERS.get(path.suffix.lower())
+    if start is None:
+        raise SettingsError(
+            "a scan is written as one of a few formats",
+            got=f"{path.name}",
+            do=f"choose a name that ends in {', '.join(WRITERS)}",
+        )
+    if compression is not None and (compression not in COMPRESSIONS or path.suffix.lower() == ".npy"):
+        raise SettingsError(
+            "only HDF5 is compressed, by bitshuffle",
+            got=f"{compression!r} for {path.name}",
+            do="leave the compression out, or write scan.h5 with compression='bitshuffle'",
+        )
+    told = {name: value for name, value in (("step_nm", step_nm), ("pixel_mrad", pixel_mrad)) if value is not None}
+    try:
+        with atomic_file(path) as part, ExitStack() as stack:
+            put = start(part, (*shape, *pattern_px), dtype, compression, told, stack)
+            _fill(put, blocks, shape=shape, pattern_px=pattern_px, dtype=dtype)
+        _tell_beside(path, told)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def _fill(
+    put: Put, blocks: Iterable[np.ndarray], *, shape: tuple[int, int], pattern_px: tuple[int, int], dtype: np.dtype[Any]
+) -> None:
+    """Put one piece after the other, and check that they are what was promised."""
+    wanted, done = shape[0] * shape[1], 0
+    for block in blocks:
+        if block.shape[1:] != pattern_px or done + len(block) > wanted:
+            raise ScanError(
+                f"the scan has {wanted} patterns of {pattern_px[0]} × {pattern_px[1]} px",
+                got=f"after {done} patterns, a piece of {' × '.join(map(str, block.shape))}",
+                do="give pieces (pattern, k_y, k_x) that add up to the scan",
+            )
+        if len(block):
+            put(done, np.ascontiguousarray(block, dtype=dtype))
+        done += len(block)
+    if done != wanted:
+        raise ScanError(
+            f"the scan has {wanted} patterns", got=f"pieces that add up to {done}", do="give the others too"
+        )
+
+
+def _start_npy(
+    part: Path, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str | None, told: Any, stack: ExitStack
+) -> Put:
+    """Begin an array on disk. It is appended to, not mapped: a full disk then is an error and not a crash."""
+    stream = stack.enter_context(part.open("wb"))
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, description)
+
+    def put(_: int, block: np.ndarray) -> None:
+        stream.write(block.data)
+
+    return put
+
+
+def _start_hdf5(
+    part: Path, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str | None, told: Any, stack: ExitStack
+) -> Put:
+    """Begin a dataset `scan` with the axes (scan_y, scan_x, k_y, k_x) in an HDF5 file."""
+    import h5py
+    import hdf5plugin
+
+    from dipolar.io.scan_hdf5_frames import pieces
+
+    file = h5py.File(part, "w")
+    stack.callback(_close, file)
+    more = {} if compression is None else {"chunks": (1, 1, *shape[2:]), **hdf5plugin.Bitshuffle(cname="lz4")}
+    dataset = file.create_dataset("scan", shape=shape, dtype=dtype, **more)
+    dataset.attrs.update({"axes": "scan_y,scan_x,k_y,k_x", **told})
+
+    def put(start: int, block: np.ndarray) -> None:
+        for index, first, last in pieces(start, start + len(block), shape[:2]):
+            rows, columns = index
+            width = shape[1] if columns.start is None else last - first
+            dataset[rows, columns] = block[first - start : last - start].reshape(-1, width, *shape[2:])
+
+    return put
+
+
+def _close(file: Any) -> None:
+    """Close an HDF5 file; what HDF5 says of a full disk only now is an `OSError` as well."""
+    try:
+        file.close()
+    except (RuntimeError, OSError) as error:
+        raise OutputError(
+            "the result must be writable", got=str(error).strip()[:200], do="free some space, or choose another place"
+        ) from error
+
+
+def _tell_beside(path: Path, told: dict[str, float]) -> None:
+    beside = path.with_name(path.name + ".json")
+    if path.suffix.lower() != ".npy":
+        return
+    if told:
+        with atomic_file(beside) as part:
+            part.write_text(json.dumps(told), encoding="utf-8")
+    else:
+        beside.unlink(missing_ok=True)
+
+
+WRITERS: dict[str, Callable[..., Put]] = {".h5": _start_hdf5, ".hdf5": _start_hdf5, ".npy": _start_npy}
+"""Suffix → what begins such a file."""
