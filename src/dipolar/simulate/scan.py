@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 
-from dipolar.core.errors import ScanError
 from dipolar.core.nouns import Fact
-from dipolar.core.scanning import AbstractFrames, Scan, ScanWall, key_of
-from dipolar.simulate.scan_crystal import Crystal, crystal_of, diffuse_density
-from dipolar.simulate.scan_kernels import digitise, draw, glow, spread, weights
+from dipolar.core.scanning import Scan, ScanWall, key_of
+from dipolar.simulate.scan_crystal import Crystal, crystal_of
+from dipolar.simulate.scan_frames import Defects, SimulatedFrames
 from dipolar.simulate.scan_settings import SimulatedScanSettings
 from dipolar.simulate.scan_texture import NAMES, NONE, Domains, Texture, Waves, domains_on, labels_of, texture, waves
 
@@ -23,136 +22,6 @@ FACTS = (("voltage_kv", 300.0), ("convergence_mrad", 0.8))
 CHUNK_BYTES = 4 << 20
 HOT_COUNTS = (20.0, 2000.0)
 """Least and greatest mean counts of hot pixels."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Defects:
-    """What the detector does wrong in every pattern."""
-
-    dead: Bool[np.ndarray, "k_y k_x"]
-    """Pixels that are always 0."""
-    hot: Int64[np.ndarray, "pixel 2"]
-    """(k_y, k_x) of pixels that count without electrons."""
-    hot_counts: Float64[np.ndarray, " pixel"]
-    """What they count on the average."""
-    stop: Bool[np.ndarray, "k_y k_x"]
-    """Pixels behind the beam stop."""
-
-    @property
-    def all(self) -> Bool[np.ndarray, "k_y k_x"]:
-        """Every pixel that must not be counted."""
-        bad = self.dead | self.stop
-        bad[self.hot[:, 0], self.hot[:, 1]] = True
-        return bad
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SimulatedFrames(AbstractFrames):
-    """Patterns of a simulated scan, made when they are read."""
-
-    count: int
-    shape_px: tuple[int, int]
-    dtype: np.dtype
-    chunk: int
-    settings: SimulatedScanSettings
-    """What is simulated."""
-    crystal: Crystal
-    """Disks and what lies between them."""
-    defects: Defects
-    """Of the detector."""
-    key: int
-    """Names the random numbers of this scan."""
-    mixture: Float64[np.ndarray, "pattern 4"]
-    """Shares of horizontal, vertical, polar along the beam and cubic."""
-    thickness: Float64[np.ndarray, " pattern"]
-    """Relative to the mean."""
-    tilt: Float64[np.ndarray, "pattern 2"]
-    """How far the crystal is bent there along (y, x)."""
-    electrons: Float64[np.ndarray, " pattern"]
-    """Mean counts."""
-    centre_px: Float64[np.ndarray, "pattern 2"]
-    """(k_y, k_x) of the direct beam."""
-
-    def read(self, start: int, stop: int) -> Shaped[np.ndarray, "pattern k_y k_x"]:
-        """Return patterns `start` to `stop` (excluded).
-
-        Raises
-        ------
-        ScanError
-            If there are not so many.
-        """
-        if not 0 <= start <= stop <= self.count:
-            raise ScanError(f"this scan has {self.count} patterns.", got=f"patterns {start} to {stop}")
-        made, settings = np.zeros((stop - start, *self.shape_px), dtype=self.dtype), self.settings
-        top, key = int(np.iinfo(self.dtype).max), np.uint64(self.key)
-        counting = settings.gain == 1.0 and settings.offset == 0.0 and settings.readout == 0.0
-        counts = made if counting else np.zeros(made.shape, dtype=np.uint32)
-        most = top if counting else int(np.iinfo(np.uint32).max)
-        c = self.crystal
-        draw(
-            counts, start, key, self.electrons, c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast,
-            c.diffuse_share, c.place_px, c.disk_px, c.diffuse_px, circle(), c.stretch, self.mixture, self.thickness,
-            self.tilt, self.centre_px, most,
-        )  # fmt: skip
-        counts[:, self.defects.stop] = 0
-        hot = self.defects.hot
-        glow(counts, start, key, hot[:, 0], hot[:, 1], self.defects.hot_counts, most)
-        if not counting:
-            digitise(made, counts, start, key, settings.gain, settings.offset, settings.readout, top)
-        made[:, self.defects.dead] = 0
-        return made
-
-    def expected(
-        self, number: int, *, mixture: Float64[np.ndarray, " 4"] | None = None, detector: bool = True
-    ) -> Float64[np.ndarray, "k_y k_x"]:
-        """Return the mean counts of one pattern, without noise.
-
-        Parameters
-        ----------
-        number
-            Of the pattern.
-        mixture
-            Shares of horizontal, vertical, polar along the beam and cubic instead of the true ones.
-        detector
-            Whether dead and hot pixels and the beam stop are in it.
-        """
-        c, settings = self.crystal, self.settings
-        light = np.empty(len(c.share) + 1)
-        weights(
-            c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast, c.diffuse_share,
-            self.mixture[number] if mixture is None else mixture, self.thickness[number], self.tilt[number], light,
-        )  # fmt: skip
-        light *= self.electrons[number]
-        y, x = self.centre_px[number]
-        made = light[-1] * _diffuse(settings, (float(y), float(x)))
-        spread(made, light, y, x, c.place_px, c.disk_px)
-        if not detector:
-            return made
-        made[self.defects.stop] = 0.0
-        made[self.defects.hot[:, 0], self.defects.hot[:, 1]] = self.defects.hot_counts
-        made = settings.gain * made + settings.offset
-        made[self.defects.dead] = 0.0
-        return made
-
-
-def circle() -> Float32[np.ndarray, "turn 2"]:
-    """Return (y, x) of directions all around, one for each 16 random bits."""
-    turn = (np.arange(1 << 16) + 0.5) * (2.0 * np.pi / (1 << 16))
-    return np.stack([np.sin(turn), np.cos(turn)], axis=1).astype(np.float32)
-
-
-def _diffuse(settings: SimulatedScanSettings, centre: tuple[float, float]) -> Float64[np.ndarray, "k_y k_x"]:
-    """Return the share of diffuse electrons that each pixel gets."""
-    far, length = float(np.linalg.norm(settings.pattern_px)), settings.lattice_length_px
-    down, right = (
-        (np.arange(size) - place) / factor
-        for size, place, factor in zip(settings.pattern_px, centre, settings.stretch, strict=True)
-    )
-    radius = np.hypot(down[:, None], right)
-    r = np.linspace(0.0, far, 16384)
-    whole = np.trapezoid(2.0 * np.pi * r * diffuse_density(r / length), r)
-    share: Float64[np.ndarray, "k_y k_x"] = np.where(radius <= far, diffuse_density(radius / length), 0.0)
-    return share / (whole * settings.stretch.prod())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -319,7 +188,7 @@ def scan_of(
         mixture=four.reshape(size, 4),
         thickness=thickness.ravel(),
         tilt=tilt.reshape(size, 2),
-        electrons=counts.ravel(),
+        electrons=counts.ravel() / specimen.crystal.caught,
         centre_px=centre.reshape(size, 2),
     )
     scan = Scan(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32, Int8
+from jaxtyping import Float, Float32, Float64, Int8
 
+from dipolar.simulate.scan_kernels import spread, weights
 from dipolar.simulate.scan_settings import SimulatedScanSettings
 
 MAIN, GHOST_HORIZONTAL, GHOST_VERTICAL = 0, 1, 2
@@ -47,6 +48,8 @@ class Crystal:
     """Their share."""
     stretch: Float[np.ndarray, " 2"]
     """Factors on lengths along k_y and k_x."""
+    caught: float = 1.0
+    """Share of the electrons that fall onto the detector."""
 
 
 def crystal_of(settings: SimulatedScanSettings, rng: np.random.Generator) -> Crystal:
@@ -67,7 +70,7 @@ def crystal_of(settings: SimulatedScanSettings, rng: np.random.Generator) -> Cry
     share[direct] = settings.direct_share
     rate[direct] = phase[direct] = 0.0
     slope = plain / np.maximum(length, 1e-9)[:, None] * np.minimum(1.0, radius / 2.0)[:, None]
-    return Crystal(
+    made = Crystal(
         index=index.astype(np.int8),
         kind=kind,
         place_px=index @ vectors / 2.0,
@@ -81,6 +84,19 @@ def crystal_of(settings: SimulatedScanSettings, rng: np.random.Generator) -> Cry
         diffuse_share=settings.diffuse_share,
         stretch=stretch,
     )
+    return replace(made, caught=_caught(made, settings))
+
+
+def _caught(crystal: Crystal, settings: SimulatedScanSettings) -> float:
+    """Return the share of electrons that fall onto the detector in a mixture of all domains."""
+    c, light = crystal, np.empty(len(crystal.share) + 1)
+    weights(
+        c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast, c.diffuse_share,
+        np.full(4, 0.25), 1.0, np.zeros(2), light,
+    )  # fmt: skip
+    pattern = light[-1] * diffuse_pattern(settings, settings.middle_px)
+    spread(pattern, light, *settings.middle_px, c.place_px, c.disk_px)
+    return float(pattern.sum())
 
 
 def _sites(settings: SimulatedScanSettings) -> np.ndarray:
@@ -136,6 +152,20 @@ def diffuse_density(radius: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."
     Electrons that lost little energy stay near the beam; those scattered by vibrations spread widely.
     """
     return 0.5 * (1.0 + (radius / 0.5) ** 2) ** -1.5 + 0.06 * np.exp(-0.5 * (radius / 2.8) ** 2)
+
+
+def diffuse_pattern(settings: SimulatedScanSettings, centre: tuple[float, float]) -> Float64[np.ndarray, "k_y k_x"]:
+    """Return the share of diffuse electrons that each pixel gets."""
+    far, length = float(np.linalg.norm(settings.pattern_px)), settings.lattice_length_px
+    down, right = (
+        (np.arange(size) - place) / factor
+        for size, place, factor in zip(settings.pattern_px, centre, settings.stretch, strict=True)
+    )
+    radius = np.hypot(down[:, None], right)
+    r = np.linspace(0.0, far, 16384)
+    whole = np.trapezoid(2.0 * np.pi * r * diffuse_density(r / length), r)
+    share: Float64[np.ndarray, "k_y k_x"] = np.where(radius <= far, diffuse_density(radius / length), 0.0)
+    return share / (whole * settings.stretch.prod())
 
 
 def _diffuse(settings: SimulatedScanSettings) -> Float32[np.ndarray, " radius"]:

@@ -3,6 +3,8 @@
 Every pattern has random numbers of its own, named by its number, so that it is the same however a scan is read.
 """
 
+# mypy: disable-error-code="no-untyped-def"
+
 from __future__ import annotations
 
 import math
@@ -15,6 +17,9 @@ MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S11, S16, S27, S30, S31 = np.uint64(11), np.uint64(16), np.uint64(27), np.uint64(30), np.uint64(31)
 LOW_16 = np.uint64(0xFFFF)
 UNIT = 1.0 / 9007199254740992.0
+TURNS = 8192
+"""Directions of diffuse electrons."""
+LOW_13 = np.uint64(TURNS - 1)
 FAR = 8192
 """Added before a place is cut to a whole px, so that cutting rounds down."""
 
@@ -135,7 +140,7 @@ def drop_diffuse(out, count, y, x, radii, circle, stretch, state, top):
         place = float(bits >> S11) * UNIT * steps
         entry = int(place)
         radius = radii[entry] + (place - entry) * (radii[entry + 1] - radii[entry])
-        turn = np.intp(bits & LOW_16)
+        turn = np.intp(bits & LOW_13)
         row = int(y + radius * circle[turn, 0] * stretch[0]) - FAR
         column = int(x + radius * circle[turn, 1] * stretch[1]) - FAR
         if 0 <= row < height and 0 <= column < width:
@@ -200,7 +205,7 @@ def spread(out, light, y, x, place, disk):
     for s in range(len(place)):
         each = light[s] / len(disk)
         for entry in range(len(disk)):
-            row = int(math.floor(y + place[s, 0] + disk[entry, 0] + 0.5))
-            column = int(math.floor(x + place[s, 1] + disk[entry, 1] + 0.5))
+            row = math.floor(y + place[s, 0] + disk[entry, 0] + 0.5)
+            column = math.floor(x + place[s, 1] + disk[entry, 1] + 0.5)
             if 0 <= row < out.shape[0] and 0 <= column < out.shape[1]:
                 out[row, column] += each

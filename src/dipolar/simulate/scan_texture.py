@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -110,8 +110,6 @@ def leveled(
     cubic: float,
 ) -> Texture:
     """Return the texture with levels that give classes their shares at these positions."""
-    from dataclasses import replace
-
     holes, lamellae, kind = made.holes.on(down, right), made.lamellae(down, right), made.kind.on(down, right)
     none_level = _level(holes, none)
     empty = holes > none_level

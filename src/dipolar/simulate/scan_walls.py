@@ -27,9 +27,10 @@ def curves_of(
 
     if not np.isfinite(field).all():
         return []
-    # it walks with what is greater on the left as arrays are written, y down: as on the screen
+    # it walks with what is greater on the right, as seen on the screen
     first, step = np.array([axis[0] for axis in grid]), np.array([axis[1] - axis[0] for axis in grid])
-    return [points * step + first for points in find_contours(field, 0.0)]
+    found = find_contours(field, 0.0)  # type: ignore[no-untyped-call]
+    return [points[::-1] * step + first for points in found]
 
 
 def distance_to(curves: Sequence[Float[np.ndarray, "point 2"]], shape: tuple[int, int]) -> Float[np.ndarray, "y x"]:
