@@ -24,6 +24,7 @@ app = App(
 app.command(demo.demo)
 # By name: what they need is imported when one of them is called, and not for --help.
 app.command("dipolar.cli.image:app", name="image", help="Measure one atomically resolved image.")
+app.command("dipolar.cli.scan:app", name="scan", help="Map domains from a 4D-STEM scan and a few labels.")
 app.command("dipolar.cli.simulate:app", name="simulate", help="Make data with its truth beside it.")
 app.command("dipolar.cli.study:app", name="study", help="Repeat published studies of networks on films of known truth.")
 app.command(verify.verify)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dipolar.core.errors import LabelError
+from dipolar.core.errors import LabelError, SettingsError
 from dipolar.core.scanning import Labels
 from dipolar.label.entries import Entry, Given, labels_of, not_known_yet, standing, waiting
 from dipolar.label.names import check_alike, clean
@@ -118,11 +118,20 @@ class Journal:
             How many; where there are fewer, all of them.
         who
             Whose answers; "": anybody's.
+
+        Raises
+        ------
+        SettingsError
+            Fewer than one.
+        OutputError
+            The journal cannot be written.
         """
+        if n < 1:
+            raise SettingsError("one answer at least is taken back.", got=f"{n}", do="--undo 1")
         with opened(self.path) as database, transaction(database):
             entries, last = read(database, self.path)
             mine = [answer for answer in standing(entries) if who in ("", answer.who)]
-            gone = mine[::-1][: max(n, 0)]
+            gone = mine[::-1][:n]
             rows = [
                 Entry(number=0, kind="undo", position=item.position, said="", who=who, at=now(), about=item.number)
                 for item in gone

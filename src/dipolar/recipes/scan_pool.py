@@ -1,0 +1,103 @@
+"""What strategies that look at patterns are given: features or probabilities of a sample of the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.scanning import Labels, Scan
+
+Pool = Int64[np.ndarray, " pattern"]
+"""Numbers of patterns, in order."""
+AT_ONCE = 64
+"""Patterns that are read at once at least."""
+DENSE = 4
+"""A stretch of the file is read whole where every fourth pattern of it is wanted."""
+
+
+def pool_of(labels: Labels, free: Bool[np.ndarray, "scan_y scan_x"], most: int, rng: np.random.Generator) -> Pool:
+    """Return numbers of patterns to look at, in order: those labelled, and all that may be asked or a draw of them.
+
+    Parameters
+    ----------
+    labels
+        Answers so far; all their patterns are in it.
+    free
+        Positions that may be asked.
+    most
+        How many others at most.
+    rng
+        Draws.
+    """
+    labelled = np.ravel_multi_index(labels.positions.T, labels.shape)
+    others = np.setdiff1d(np.flatnonzero(free), labelled)
+    if len(others) > most:
+        others = rng.choice(others, most, replace=False)
+    return np.union1d(others, labelled).astype(np.int64)
+
+
+def spans_of(numbers: Pool, chunk: int) -> Iterator[tuple[int, int, Pool]]:
+    """Yield what to read for patterns here and there: (start, stop, which of them), chunk by chunk of the file.
+
+    Patterns that lie thinly in a chunk are read one by one.
+
+    Parameters
+    ----------
+    numbers
+        Patterns, in order.
+    chunk
+        Patterns that are read at once.
+    """
+    for part in np.split(numbers, np.flatnonzero(np.diff(numbers // chunk)) + 1):
+        if not len(part):
+            continue
+        first, last = int(part[0]), int(part[-1]) + 1
+        if len(part) * DENSE >= last - first:
+            yield first, last, part
+        else:
+            for number in part.tolist():
+                yield number, number + 1, np.array([number])
+
+
+def features_of(
+    scan: Scan, numbers: Pool, *, patterns: int = 256, progress: Progress = silent
+) -> Float32[np.ndarray, "pattern feature"]:
+    """Return what a bank of virtual detectors sees in patterns, relative to main disks and background.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    numbers
+        Which patterns.
+    patterns
+        Patterns in which beam, disks and lattice are found.
+    progress
+        Told how far it has come.
+
+    Raises
+    ------
+    ScanError
+        No beam or no lattice was found.
+    """
+    from dipolar.locate.beam import centres, look_at
+    from dipolar.measure.bank import bank_counts, bank_for, ratios
+
+    view = look_at(scan, patterns=patterns, progress=progress)
+    bank = bank_for(view)
+    parts, done = [], 0
+    for start, stop, part in spans_of(numbers, chunk_of(scan)):
+        read = scan.frames.read(start, stop)[part - start]
+        middle, _ = centres(read, view)
+        parts.append(ratios(bank_counts(read, middle, view, bank), bank))
+        done += len(part)
+        progress("looking at patterns", done / len(numbers))
+    return np.concatenate(parts)
+
+
+def chunk_of(scan: Scan) -> int:
+    """Return how many patterns to read at once: a whole number of the file's chunks."""
+    return scan.frames.chunk * -(-AT_ONCE // scan.frames.chunk)
