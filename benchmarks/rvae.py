@@ -21,11 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from dipolar.core.circular import direction_deg, register, unit_vectors, wrap_deg
+from dipolar.core.circular import register, unit_vectors, wrap_deg
+from dipolar.core.information import information_bit
+from dipolar.core.units import angle_deg
 from dipolar.core.unmixing import Angles, Components
 from dipolar.learn.rvae import train_rvae
 from dipolar.learn.rvae_settings import RvaeSettings
 from dipolar.simulate.variants import FOUR_VARIANTS, VariantSet, VariantSettings, variant_set
+from dipolar.unmix.separation import slices
 from harness.machine import announce
 from harness.process import ROOT, run_fresh
 from harness.table import Score, Table, Target
@@ -59,7 +62,7 @@ def judge(found: Components, truth: VariantSet) -> Judged:
     angles = found.angles
     assert angles is not None
     long = np.linalg.norm(truth.dipole_px, axis=1) * (truth.stack.pixel_size_pm or 1.0) > LONG_PM
-    off = np.abs(wrap_deg(direction_deg(angles.dipole_px) - truth.angle_deg))[long]
+    off = np.abs(wrap_deg(angle_deg(angles.dipole_px) - truth.angle_deg))[long]
     return Judged(
         right=variants_right(angles, truth.variant),
         error_deg=float(np.median(np.abs(wrap_deg(angles.angle_deg - truth.angle_deg)))),
@@ -151,7 +154,7 @@ def part_composition(options: argparse.Namespace, score: Score) -> None:
             assert found.angles is not None
             follows = [abs(np.corrcoef(latent, truth.ratio)[0, 1]) for latent in found.angles.latent.T]
             best = int(np.argmax(follows))
-            bit = information_bit(found.angles.latent[:, best], truth.variant)
+            bit = information_bit(slices(found.angles.latent[:, best], 10), truth.variant)
             rows.append((follows[best], bit, variants_right(found.angles, truth.variant)))
         rho, bit, right = (np.array(column) for column in zip(*rows, strict=True))
         name = f"composition, {latents} latents"
@@ -161,17 +164,6 @@ def part_composition(options: argparse.Namespace, score: Score) -> None:
             score.judge(f"{name}, bit", [bit.max()], BIT),
             score.judge(f"{name}, right", [right.min()], RIGHT, form="{:.4f}"),
         )
-
-
-def information_bit(latent: np.ndarray, variant: np.ndarray, *, bins: int = 10) -> float:
-    """Return how much a latent tells of the variant, in bit, by tenths of the patches, less what chance would give."""
-    tenth = np.searchsorted(np.quantile(latent, np.linspace(0, 1, bins + 1)[1:-1]), latent)
-    table = np.zeros((bins, int(variant.max()) + 1))
-    np.add.at(table, (tenth, variant), 1.0 / len(latent))
-    product = table.sum(axis=1, keepdims=True) * table.sum(axis=0)
-    full = table > 0
-    chance = (bins - 1) * (table.shape[1] - 1) / (2 * len(latent) * np.log(2))
-    return max(0.0, float((table[full] * np.log2(table[full] / product[full])).sum() - chance))
 
 
 def part_published(options: argparse.Namespace, score: Score) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from dipolar.core.circular import circular_sd_deg, direction_deg, wrap_deg
+from dipolar.core.circular import circular_sd_deg, wrap_deg
 from dipolar.core.errors import DataError, SettingsError
+from dipolar.core.units import angle_deg
 from dipolar.core.unmixing import Components, Stack
 from dipolar.learn.rvae import train_rvae
 from dipolar.learn.rvae_gauge import turn_latents
@@ -71,7 +72,7 @@ def test_every_variant_is_told_and_the_angle_is_registered(found: Components, va
 def test_the_drawn_dipole_is_the_true_one(found: Components, variants: VariantSet) -> None:
     angles = found.angles
     assert angles is not None
-    off = np.abs(wrap_deg(direction_deg(angles.dipole_px) - variants.angle_deg))
+    off = np.abs(wrap_deg(angle_deg(angles.dipole_px) - variants.angle_deg))
     assert np.median(off) < 4.0
     ratio = np.linalg.norm(angles.dipole_px, axis=1) / np.linalg.norm(variants.dipole_px, axis=1)
     assert np.median(ratio) == pytest.approx(1.0, abs=0.08)
@@ -151,7 +152,7 @@ def test_around_a_vortex_the_angle_locks_and_the_drawn_dipole_follows() -> None:
     found = train_rvae(vortex.stack, RvaeSettings(epochs=3), seed=0)
     angles = found.angles
     assert angles is not None
-    assert np.median(np.abs(wrap_deg(direction_deg(angles.dipole_px) - vortex.angle_deg))) < 6.0
+    assert np.median(np.abs(wrap_deg(angle_deg(angles.dipole_px) - vortex.angle_deg))) < 6.0
     assert np.median(np.abs(wrap_deg(angles.angle_deg - vortex.angle_deg))) > 12.0
     assert any("locked to the lattice" in note for note in found.notes)
     assert angles.variant_deg.shape == (0,)

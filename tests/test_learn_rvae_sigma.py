@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dipolar.core.circular import direction_deg, unit_vectors, wrap_deg
+from dipolar.core.circular import unit_vectors, wrap_deg
+from dipolar.core.units import angle_deg
 from dipolar.core.unmixing import Angles, Stack
 from dipolar.learn.rvae import train_rvae
 from dipolar.learn.rvae_settings import RvaeSettings
@@ -92,5 +93,5 @@ def test_what_is_not_polar_is_of_no_variant_and_its_angle_may_be_any(measured: b
     none = angles.variant[400:] < 0
     assert (angles.sigma_deg[400:][none] >= 100.0).all()
     assert np.isnan(angles.posterior[400:][none]).all()
-    off = np.abs(wrap_deg(direction_deg(angles.dipole_px) - angles.angle_deg))[:400]
+    off = np.abs(wrap_deg(angle_deg(angles.dipole_px) - angles.angle_deg))[:400]
     assert np.median(off) < 5.0

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from dipolar.core.errors import DataError
+from dipolar.core.information import information_bit
 from dipolar.core.unmixing import Components
-from dipolar.unmix import adjusted_rand, information_bit, rank_correlation, separation
+from dipolar.unmix import adjusted_rand, rank_correlation, separation
 from dipolar.unmix.separation import slices
 
 

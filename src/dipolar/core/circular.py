@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
+from dipolar.core import units
+
 BINS = 360
 """Steps of the histogram around the circle."""
 KERNEL_DEG = 6.0
@@ -59,13 +61,6 @@ class Registration:
 def wrap_deg(angle_deg: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Return angles in (-180, 180]."""
     return np.asarray(180.0 - np.mod(180.0 - angle_deg, 360.0))
-
-
-def direction_deg(vectors: Float[np.ndarray, "*shape 2"]) -> Float[np.ndarray, "*shape"]:
-    """Return the angle of vectors (dy, dx) as seen on the screen, in (-180, 180]; nan for a vector of length zero."""
-    dy, dx = vectors[..., 0], vectors[..., 1]
-    angle = wrap_deg(np.asarray(np.degrees(np.arctan2(-dy, dx))))
-    return np.where((dy == 0) & (dx == 0), np.nan, angle)
 
 
 def unit_vectors(angle_deg: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 2"]:
@@ -258,7 +253,7 @@ def register(
     known = known if rows is None else known & rows
     if not known.any():
         return None
-    measured = direction_deg(vectors[known])
+    measured = units.angle_deg(vectors[known])
     moments = {sense: resultant(measured - sense * angle_deg[known], weight[known]) for sense in (1, -1)}
     best: Literal[1, -1] = 1 if sense_known or abs(moments[1]) >= abs(moments[-1]) - 1e-9 else -1
     return Registration(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 
-from dipolar.core.circular import Variants, direction_deg, find_variants, most_probable, register, wrap_deg
+from dipolar.core import units
+from dipolar.core.circular import Variants, find_variants, most_probable, register, wrap_deg
 from dipolar.core.unmixing import LOCKED_DEG, Angles, Stack
 from dipolar.learn.rvae_diagnosis import Told, diagnose
 from dipolar.learn.rvae_network import TurningRvae
@@ -74,7 +75,7 @@ def angles_of(
     if found.verdict in ("good", "doubtful") and found.figures["dipole_about_angle_deg"] > LOCKED_DEG:
         length = np.linalg.norm(dipole, axis=1)
         error = np.degrees(sure.dipole_sigma[:, 0] / np.where(sure.told, length, np.nan))
-        variants = find_variants(np.where(sure.told, direction_deg(dipole), np.nan), error)
+        variants = find_variants(np.where(sure.told, units.angle_deg(dipole), np.nan), error)
     else:
         variants = _variants(reading, angle, told=sure.told, sense=sense, zero=zero)
     return Angles(

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 
-from dipolar.core.circular import direction_deg, resultant
+from dipolar.core import units
+from dipolar.core.circular import resultant
+from dipolar.core.information import information_bit
 
 CONSTANT = 0.98
 """An angle has collapsed when its mean is at least so long: a spread of 12° and less."""
@@ -121,12 +123,12 @@ def diagnose(
         "held_against_measured": float(source == "measured"),
     }
     if known.sum() >= 20:
-        units = _units(direction[known])
+        turns = _units(direction[known])
         angles = _units(angle_deg[known])
-        figures["dipole_by_angle"] = explained(units, angles, weight[known])
-        figures["dipole_by_rest"] = explained(units, _quadratic(rest[known]), weight[known])
-        figures["mutual_information_bit"] = mutual_information_bit(angle_deg[known], direction[known])
-        drawn = np.where(told, direction_deg(dipole), np.nan)
+        figures["dipole_by_angle"] = explained(turns, angles, weight[known])
+        figures["dipole_by_rest"] = explained(turns, _quadratic(rest[known]), weight[known])
+        figures["mutual_information_bit"] = information_bit(_sector(angle_deg[known]), _sector(direction[known]))
+        drawn = np.where(told, units.angle_deg(dipole), np.nan)
         figures["dipole_about_angle_deg"] = _about((drawn if np.isfinite(drawn).any() else direction) - angle_deg)
     verdict = _verdict(figures)
     doubts = _doubts(figures, len(angle_deg), readable=bool(np.isfinite(dipole).any()), network=network)
@@ -208,9 +210,10 @@ def _directions(
     error = np.where(np.isfinite(sigma), sigma, 0.0)
     sure = np.isfinite(measured).all(axis=1) & (np.linalg.norm(measured, axis=1) > 3 * np.linalg.norm(error, axis=1))
     if sure.sum() >= max(20, 0.2 * len(measured)):
-        return np.where(sure, direction_deg(measured), np.nan), sure.astype(float), "measured"
+        return np.where(sure, units.angle_deg(measured), np.nan), sure.astype(float), "measured"
     length = np.linalg.norm(dipole, axis=1)
-    return direction_deg(dipole), np.where(np.isfinite(length), length, 0.0), "drawn"
+    direction = np.where(length > 0, units.angle_deg(dipole), np.nan)
+    return direction, np.where(np.isfinite(length), length, 0.0), "drawn"
 
 
 def _units(angle_deg: Float[np.ndarray, " patch"]) -> Float[np.ndarray, "patch 2"]:
@@ -241,17 +244,9 @@ def explained(
     return 1.0 - (left / free) / max(total / max(len(values) - 1, 1), 1e-300)
 
 
-def mutual_information_bit(one_deg: Float[np.ndarray, " patch"], other_deg: Float[np.ndarray, " patch"]) -> float:
-    """Return how much one angle tells of another, in bit, by sectors, less what chance would give."""
-    table = np.zeros((BINS, BINS))
-    sectors = [np.floor(np.mod(a, 360.0) * BINS / 360.0).astype(int) % BINS for a in (one_deg, other_deg)]
-    np.add.at(table, (sectors[0], sectors[1]), 1.0)
-    rows, columns = table.sum(axis=1), table.sum(axis=0)
-    chance = ((rows > 0).sum() - 1) * ((columns > 0).sum() - 1) / (2 * len(one_deg) * np.log(2))
-    joint = table / len(one_deg)
-    product = np.outer(rows, columns) / len(one_deg) ** 2
-    full = joint > 0
-    return max(0.0, float((joint[full] * np.log2(joint[full] / product[full])).sum() - chance))
+def _sector(angle_deg: Float[np.ndarray, " patch"]) -> Int64[np.ndarray, " patch"]:
+    """Return the sector of the circle in which each angle is."""
+    return np.floor(np.mod(angle_deg, 360.0) * BINS / 360.0).astype(np.int64) % BINS
 
 
 def _about(difference_deg: Float[np.ndarray, " patch"]) -> float:

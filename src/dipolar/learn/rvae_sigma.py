@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dipolar.core.circular import direction_deg, wrap_deg
+from dipolar.core import units
+from dipolar.core.circular import wrap_deg
 from dipolar.core.unmixing import UNTOLD_DEG
 
 ENOUGH = 20
@@ -99,9 +100,9 @@ def _about_deg(
     length = np.linalg.norm(measured, axis=1)
     error = np.sqrt(np.mean(measured_sigma**2, axis=1))
     sure = told & (length > TOLD_SIGMA * np.where(np.isfinite(error), error, 0.0))
-    off = wrap_deg(direction_deg(measured) - angle_deg)[sure]
+    off = wrap_deg(units.angle_deg(measured) - angle_deg)[sure]
     about = excess(off, np.degrees(error[sure] / length[sure]))
     if np.isnan(about):
-        drawn = wrap_deg(direction_deg(dipole) - angle_deg)[told]
+        drawn = wrap_deg(units.angle_deg(dipole) - angle_deg)[told]
         about = excess(drawn, np.zeros(len(drawn)))
     return 0.0 if np.isnan(about) else about

@@ -7,7 +7,7 @@ from dipolar.unmix.linear import ICA, NMF, PCA, scree_against_window
 from dipolar.unmix.manifolds import TSNE, UMAP, Isomap
 from dipolar.unmix.mixtures import Clustering
 from dipolar.unmix.scaling import MDS
-from dipolar.unmix.separation import Separation, adjusted_rand, information_bit, rank_correlation, separation
+from dipolar.unmix.separation import Separation, adjusted_rand, rank_correlation, separation
 from dipolar.unmix.stack import cut_stack
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "adjusted_rand",
     "cluster_latent",
     "cut_stack",
-    "information_bit",
     "rank_correlation",
     "scree_against_window",
     "separation",

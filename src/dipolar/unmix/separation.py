@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Float, Int, Int64
 
 from dipolar.core.errors import DataError
+from dipolar.core.information import information_bit
 from dipolar.core.unmixing import Components
 
 SLICES = 12
@@ -99,24 +100,8 @@ def adjusted_rand(one: Int[np.ndarray, " patch"], other: Int[np.ndarray, " patch
     """
     from sklearn.metrics import adjusted_rand_score
 
-    both = _both(one, other)
+    both = (one >= 0) & (other >= 0)
     return float(adjusted_rand_score(other[both], one[both])) if both.any() else float("nan")
-
-
-def information_bit(one: Int[np.ndarray, " patch"], other: Int[np.ndarray, " patch"]) -> float:
-    """Return the mutual information of two labellings in bit, without what chance alone makes of so many patches.
-
-    Counts make it come out too large by (a - 1)(b - 1) / 2N nat for a and b labels: G. Miller, in Information Theory in
-    Psychology (1955). That is taken off, and what is left is 0 at least. Patches that either leaves out (-1) do not
-    count; nan without any.
-    """
-    from sklearn.metrics import mutual_info_score
-
-    both = _both(one, other)
-    if not both.any():
-        return float("nan")
-    chance = (len(np.unique(one[both])) - 1) * (len(np.unique(other[both])) - 1) / (2 * np.count_nonzero(both))
-    return max(float(mutual_info_score(other[both], one[both])) - chance, 0.0) / float(np.log(2.0))
 
 
 def slices(values: Float[np.ndarray, " patch"], count: int = SLICES) -> Int64[np.ndarray, " patch"]:
@@ -140,7 +125,3 @@ def rank_correlation(one: Float[np.ndarray, " patch"], other: Float[np.ndarray, 
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
     return abs(float(np.sum(a * b))) / size if size > 0 else float("nan")
-
-
-def _both(one: Int[np.ndarray, " patch"], other: Int[np.ndarray, " patch"]) -> Bool[np.ndarray, " patch"]:
-    return (one >= 0) & (other >= 0)
