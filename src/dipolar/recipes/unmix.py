@@ -100,11 +100,8 @@ def open_work(image: str | Path | Image | Measurement, settings: UnmixSettings, 
         measured, inputs = measured_in(image, settings, progress=progress)
         sites = sites_of(measured, inputs, settings)
     with clock("making channels", announce=False):
-        channels, names = channels_of(measured, settings.channels, settings.finder, progress=progress)
-        if settings.channels != "image":
-            from dipolar.recipes.unmix_probability import finder_sum  # torch is not needed before
-
-            sites = replace(sites, inputs={**sites.inputs, **finder_sum(settings.finder)})
+        channels, names, sums = channels_of(measured, settings.channels, settings.finder, progress=progress)
+        sites = replace(sites, inputs={**sites.inputs, **sums})
     return Work(settings=settings, sites=sites, channels=channels, names=names, clock=clock)
 
 

@@ -18,16 +18,10 @@ PROBABILITIES = ("A", "B", "background")
 """Names of the channels, in their order."""
 
 
-def finder_sum(finder: str | None) -> dict[str, str]:
-    """Return file name → sha256 of the network that finds columns, for the record; nothing where it is not known."""
-    network = open_model(finder, "finder")
-    return {f"{network.name}.safetensors": network.card.sha256} if network.card.sha256 else {}
-
-
 def probability_channels(
     measured: Measurement, finder: str | None, *, progress: Progress
-) -> Float32[np.ndarray, "3 y x"]:
-    """Return the three probabilities at every pixel; nan where nothing was measured.
+) -> tuple[Float32[np.ndarray, "3 y x"], dict[str, str]]:
+    """Return the three probabilities at every pixel, nan where nothing was measured; and sha256 of the network by file.
 
     The network tells them at every second pixel of an image with about 24 px per cell; between these they are linear.
 
@@ -55,4 +49,5 @@ def probability_channels(
     )
     places = np.meshgrid(y, x, indexing="ij")
     channels = np.stack([map_coordinates(field, places, order=1, mode="nearest") for field in fields])
-    return np.where(np.isfinite(measured.image.data), channels, np.float32(np.nan)).astype(np.float32)
+    channels = np.where(np.isfinite(measured.image.data), channels, np.float32(np.nan)).astype(np.float32)
+    return channels, {f"{network.name}.safetensors": network.card.sha256} if network.card.sha256 else {}

@@ -267,8 +267,10 @@ def cut(
 
 def channels_of(
     measured: Measurement, kind: Literal["image", "probability", "both"], finder: str | None, *, progress: Progress
-) -> tuple[Float32[np.ndarray, "channel y x"], tuple[str, ...]]:
-    """Return what patches are cut from, and the names of its channels; dark columns are turned bright.
+) -> tuple[Float32[np.ndarray, "channel y x"], tuple[str, ...], dict[str, str]]:
+    """Return what patches are cut from, the names of its channels, and sha256 of the network that told them, by file.
+
+    Dark columns are turned bright.
 
     Parameters
     ----------
@@ -289,10 +291,10 @@ def channels_of(
     sign = -1.0 if contrast_of(measured) == "dark" else 1.0
     image = (np.float32(sign) * measured.image.data)[None]
     if kind == "image":
-        return image, ("image",)
+        return image, ("image",), {}
     from dipolar.recipes.unmix_probability import PROBABILITIES, probability_channels  # torch is not needed before
 
-    fields = probability_channels(measured, finder, progress=progress)
+    fields, sums = probability_channels(measured, finder, progress=progress)
     if kind == "probability":
-        return fields, PROBABILITIES
-    return np.concatenate([image, fields]), ("image", *PROBABILITIES)
+        return fields, PROBABILITIES, sums
+    return np.concatenate([image, fields]), ("image", *PROBABILITIES), sums
