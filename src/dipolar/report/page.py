@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-from itertools import groupby
 from pathlib import Path
-
-import jinja2
 
 from dipolar.core.measurement import Measurement
 
 from . import style
 from .captions import TITLES, caption
-from .citations import bibtex, citations
+from .citations import citations
 from .figures import Rendered, render_figures, write_bytes
 from .notices import notices
 from .repeat import repeat_lines
 from .table import table_rows
+from .template import filled
 
 PAGE_PX = style.TWO_COLUMNS_MM * style.MM * style.DPI
 """Width of a full figure; narrower ones are shown narrower, so that their type is equally large."""
@@ -45,15 +43,8 @@ def write_report(measurement: Measurement, path: Path, *, rendered: Rendered | N
 def report_html(measurement: Measurement, *, rendered: Rendered | None = None) -> str:
     """Return the text of the report; every word that comes from the user's data is escaped by the template."""
     rendered = render_figures(measurement) if rendered is None else rendered
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    cited = citations(measurement)
-    return environment.get_template("report.html.j2").render(
+    return filled(
+        "report.html.j2",
         name=measurement.image.name or "unnamed image",
         record=measurement.record,
         how="measured" if measurement.findings.prediction is None else "predicted",
@@ -69,10 +60,9 @@ def report_html(measurement: Measurement, *, rendered: Rendered | None = None) -
             }
             for name, files in rendered.items()
         ],
-        sections=[(title, list(rows)) for title, rows in groupby(table_rows(measurement), key=lambda row: row.section)],
+        rows=table_rows(measurement),
         repeat=repeat_lines(measurement),
-        citations=cited,
-        bibtex=bibtex(cited),
+        citations=citations(measurement),
     )
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
-
-import jinja2
 
 from dipolar.core.unmixing import Unmixed
 
-from .citations import bibtex
 from .figures import write_bytes
 from .repeat import lines_of
+from .template import filled
 from .unmix import render_sheet, sheet_caption
 from .unmix_angle_parts import WRONG
 from .unmix_citations import unmix_citations
@@ -43,17 +40,11 @@ def write_unmix_report(unmixed: Unmixed, path: Path, *, rendered: Mapping[str, b
 def unmix_report_html(unmixed: Unmixed, *, rendered: Mapping[str, bytes] | None = None) -> str:
     """Return the text of the report; every word that comes from the user's data is escaped by the template."""
     rendered = render_sheet(unmixed) if rendered is None else rendered
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    record, cited = unmixed.record, unmix_citations(unmixed)
+    record = unmixed.record
     name = next(iter(record.inputs), unmixed.image.name or "IMAGE")
     name = next((one for one in record.inputs if one.endswith(".h5") and one != name), name)  # what was measured there
-    return environment.get_template("unmix.html.j2").render(
+    return filled(
+        "unmix.html.j2",
         name=unmixed.image.name or "unnamed image",
         method=NAMES[unmixed.components.method],
         patches=len(unmixed.site),
@@ -63,10 +54,9 @@ def unmix_report_html(unmixed: Unmixed, *, rendered: Mapping[str, bytes] | None 
         notices=list(record.notes),
         caption=sheet_caption(unmixed),
         data=base64.b64encode(rendered["png"]).decode("ascii"),
-        sections=[(title, list(rows)) for title, rows in groupby(unmix_rows(unmixed), key=lambda row: row.section)],
+        rows=unmix_rows(unmixed),
         repeat=lines_of("unmix", name, record.settings),
-        citations=cited,
-        bibtex=bibtex(cited),
+        citations=unmix_citations(unmixed),
     )
 
 
