@@ -76,7 +76,7 @@ class Processes(AbstractRunner):
         pool = ProcessPoolExecutor(self.workers, mp_context=spawned, initializer=_begin)
         done = False
         try:
-            with _no_interruption():  # inherited by the processes, which begin here
+            with no_interruption():  # inherited by the processes, which begin here
                 results = pool.map(function, pieces)
             yield from results
             done = True
@@ -100,7 +100,7 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
-def _no_interruption() -> Iterator[None]:
+def no_interruption() -> Iterator[None]:
     """Let Ctrl-C wait while the block runs; processes that begin in it are left alone by Ctrl-C for good."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
