@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Shaped
+from jaxtyping import Bool
 
 from dipolar.core.errors import ScanError
 from dipolar.core.nouns import Fact
 from dipolar.core.scanning import KEY_PATTERNS, AbstractFrames, Scan, key_of
+from dipolar.io.scan_parts import LaterFrames
 
 MIN_EDGE_PX = 4
 """Smaller arrays are tables, not diffraction patterns."""
@@ -34,43 +35,13 @@ class Found:
     """Pixels that the file itself calls dead or hot."""
     facts: tuple[Fact, ...] = ()
     """Voltage, camera length, dwell time, how the patterns are stored."""
+    remark: str = ""
+    """What to add where the number of patterns is not that of the shape: "its last pattern is cut off"."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaterFrames(AbstractFrames):
-    """Patterns without the first few."""
-
-    whole: AbstractFrames
-    """All of them."""
-    skip: int
-    """How many to leave out."""
-    most: int | None = None
-    """Number of patterns after which the rest is left out too; None for all that come."""
-
-    @property
-    def shape_px(self) -> tuple[int, int]:  # type: ignore[override]
-        """(k_y, k_x) of one pattern."""
-        return self.whole.shape_px
-
-    @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
-        """Type of the counts."""
-        return self.whole.dtype
-
-    @property
-    def chunk(self) -> int:  # type: ignore[override]
-        """Patterns stored together; the first of them is no multiple of it any more."""
-        return self.whole.chunk
-
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        """Number of patterns that can be read now."""
-        left = max(0, self.whole.count - self.skip)
-        return left if self.most is None else min(left, self.most)
-
-    def read(self, start: int, stop: int) -> Shaped[np.ndarray, "pattern k_y k_x"]:
-        """Return patterns `start` to `stop` (excluded), counted from the first that is kept."""
-        return self.whole.read(start + self.skip, stop + self.skip)
+def how_stored(name: str, stored: str = "memory map") -> tuple[Fact, Fact]:
+    """Return the facts that every reader tells: the format, and how the patterns lie in the file."""
+    return Fact(name="format", value=name, source="file"), Fact(name="stored", value=stored, source="file")
 
 
 def settle(found: Found, *, path: Path, scan_shape: tuple[int, int] | None, skip: int | None, growing: bool) -> Scan:
@@ -89,15 +60,20 @@ def settle(found: Found, *, path: Path, scan_shape: tuple[int, int] | None, skip
             got=f"--skip {skip} of {count:,} patterns",
             do=f"choose a number from 0 to {max(0, count - 1)}",
         )
+    remark = f" ({found.remark})" if found.remark else ""
     if shape is None:
-        raise _unknown(path, count - (skip or 0))
+        raise ScanError(
+            "the file does not say how many rows and columns the scan has",
+            got=f"{path.name} holds {count - (skip or 0):,} patterns{remark}",
+            do=_proposal(count - (skip or 0)),
+        )
     if min(shape) < 1:
         raise ScanError(
             "a scan has at least one row and one column",
             got=f"{shape[0]},{shape[1]}",
             do=_proposal(count - (skip or 0)),
         )
-    _check_count(shape, count, path=path, skip=skip, growing=growing, source=source)
+    _check_count(shape, count, path=path, skip=skip, growing=growing, source=source, remark=remark)
     frames = found.frames
     if skip is not None:
         frames = LaterFrames(whole=frames, skip=skip, most=shape[0] * shape[1])
@@ -122,35 +98,25 @@ def settle(found: Found, *, path: Path, scan_shape: tuple[int, int] | None, skip
 
 
 def _check_count(
-    shape: tuple[int, int], count: int, *, path: Path, skip: int | None, growing: bool, source: str
+    shape: tuple[int, int], count: int, *, path: Path, skip: int | None, growing: bool, source: str, remark: str
 ) -> None:
     """Refuse a shape that wants more patterns than there are, or leaves some over without being told to."""
     wanted = shape[0] * shape[1]
     left = count - (skip or 0)
-    asked = f"{shape[0]} × {shape[1]} = {wanted:,} ({source})"
+    asked = f"the scan shape {shape[0]} × {shape[1]} ({source}) wants {wanted:,}"
+    got = f"{path.name} holds {left:,} patterns{remark}, {asked}"
     if left < wanted and not growing:
         rows = left // shape[1]
-        whole = f"--scan-shape {rows},{shape[1]} --skip {skip or 0} for the rows that are whole; " if rows else ""
-        raise ScanError(
-            "there must be a pattern for every probe position",
-            got=f"{path.name} holds {left:,} patterns, the scan shape wants {asked}",
-            do=f"{whole}{_proposal(left)}",
-        )
+        rest = "" if skip is None and rows * shape[1] == left else f" --skip {skip or 0}"
+        whole = f"--scan-shape {rows},{shape[1]}{rest} for the rows that are whole; else " if rows else ""
+        raise ScanError("there must be a pattern for every probe position", got=got, do=f"{whole}{_proposal(left)}")
     if left > wanted and skip is None:
         raise ScanError(
             "every pattern must belong to a probe position",
-            got=f"{path.name} holds {left:,} patterns, the scan shape wants {asked}: {left - wanted:,} more",
+            got=f"{got}: {left - wanted:,} more",
             do=f"--skip 0 where the last ones are extra, --skip {left - wanted} where the first ones are; "
             f"else {_proposal(left)}",
         )
-
-
-def _unknown(path: Path, count: int) -> ScanError:
-    return ScanError(
-        "the file does not say how many rows and columns the scan has",
-        got=f"{path.name} holds {count:,} patterns",
-        do=_proposal(count),
-    )
 
 
 def factor_pairs(count: int) -> list[tuple[int, int]]:

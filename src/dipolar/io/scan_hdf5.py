@@ -5,41 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dipolar.core.errors import FormatError, ScanError, SelectionError
+from dipolar.core.errors import ScanError, SelectionError
 from dipolar.core.nouns import Fact
 from dipolar.io.entry import describe
 from dipolar.io.read_hdf5 import check_storage
-from dipolar.io.scan_found import MIN_EDGE_PX, Found
+from dipolar.io.scan_arina import is_master, read_master
+from dipolar.io.scan_found import MIN_EDGE_PX, Found, how_stored
 from dipolar.io.scan_hdf5_frames import hdf5_frames, open_hdf5
+from dipolar.io.scan_hdf5_scales import scales_of
 
 
 def read_hdf5(path: Path, *, select: str | None, growing: bool) -> Found:
     """Return the patterns of the one dataset that holds a scan, or of the one called `select`."""
     with open_hdf5(path, growing=growing) as file:
-        return found_in(path, chosen(candidates(file), select, path=path), growing=growing)
-
-
-def found_in(path: Path, dataset: Any, *, growing: bool, name: str = "HDF5") -> Found:
-    """Return the patterns of one dataset."""
-    axes = scan_axes(dataset.shape)
-    if not growing:
-        check_storage(path, dataset)
-    frames, stored = hdf5_frames(path, dataset, axes, growing=growing)
-    scan = tuple(int(dataset.shape[axis]) for axis in axes)
-    return Found(
-        frames=frames,
-        shape=(scan[0], scan[1]) if len(scan) == 2 else None,
-        shape_source=f"shape of {dataset.name}",
-        step_nm=_number(dataset, "step_nm"),
-        pixel_mrad=_number(dataset, "pixel_mrad"),
-        facts=(
-            Fact(name="format", value=name, source="file"),
-            Fact(name="dataset", value=dataset.name.lstrip("/"), source="file"),
-            Fact(name="stored", value=stored, source="file"),
-        ),
-    )
+        if is_master(file):
+            return read_master(path, file, growing=growing)
+        if "Data" in file and "Image" in file["Data"] and "Version" in file:
+            raise ScanError(
+                "a scan holds a diffraction pattern for every probe position",
+                got=f"{path.name} is of Velox, which keeps images and spectra in it",
+                do="export the scan as .hspy or .h5; for an image: dipolar image measure",
+            )
+        dataset = chosen(candidates(file), select, path=path)
+        axes = scan_axes(dataset.shape)
+        if not growing:
+            check_storage(path, dataset)
+        frames, stored = hdf5_frames(path, dataset, axes, growing=growing)
+        scan = tuple(int(dataset.shape[axis]) for axis in axes)
+        scales = scales_of(dataset, file, plain="HDF5")
+        return Found(
+            frames=frames,
+            shape=(scan[0], scan[1]) if len(scan) == 2 else None,
+            shape_source=f"shape of {dataset.name}",
+            step_nm=scales.step_nm,
+            pixel_mrad=scales.pixel_mrad,
+            facts=(
+                *how_stored(scales.make, stored),
+                Fact(name="dataset", value=dataset.name.strip("/"), source="file"),
+                *scales.facts,
+            ),
+        )
 
 
 def candidates(root: Any) -> list[Any]:
@@ -47,14 +52,24 @@ def candidates(root: Any) -> list[Any]:
     found: list[Any] = []
 
     def visit(_: str, node: Any) -> None:
-        if hasattr(node, "shape") and node.dtype.kind in "uif" and len(node.shape or ()) >= 3:
-            sizes = node.shape
-            if 0 not in sizes and min(sizes[-2:]) >= MIN_EDGE_PX and scan_axes(sizes):
-                found.append(node)
+        if hasattr(node, "shape") and is_scan(node):
+            found.append(node)
 
     root.visititems(visit)
     whole = [node for node in found if len(scan_axes(node.shape)) == 2]
     return whole or found
+
+
+def is_scan(node: Any) -> bool:
+    """Tell whether an array of h5py or zarr holds real numbers, and patterns on one or two axes of a scan."""
+    sizes = node.shape or ()
+    return bool(
+        len(sizes) >= 3
+        and node.dtype.kind in "uif"
+        and 0 not in sizes
+        and min(sizes[-2:]) >= MIN_EDGE_PX
+        and scan_axes(sizes)
+    )
 
 
 def scan_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -104,15 +119,3 @@ def _called(name: str, select: str) -> bool:
     """Tell whether `select` is the name, or its end from a slash on, or a folder in it that no other has."""
     name, select = name.strip("/"), select.strip("/")
     return name == select or name.endswith("/" + select) or f"/{select}/" in f"/{name}/"
-
-
-def _number(dataset: Any, name: str) -> float | None:
-    value = dataset.attrs.get(name)
-    if value is None:
-        return None
-    number = float(np.asarray(value).reshape(-1)[0])
-    if not np.isfinite(number) or number <= 0:
-        raise FormatError(
-            f"{name} is a positive number", got=f"{dataset.name}: {number}", do="write the attribute again"
-        )
-    return number

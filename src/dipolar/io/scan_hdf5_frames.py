@@ -202,7 +202,16 @@ def _words(dataset: Any) -> str:
     if dataset.chunks is None:
         return "virtual dataset" if dataset.is_virtual else "external files"
     plist = dataset.id.get_create_plist()
-    names = {1: "gzip", 2: "shuffle", 32000: "lzf", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32015: "zstd"}
+    names = {
+        1: "gzip",
+        2: "shuffle",
+        3: "checksum",
+        32000: "lzf",
+        32001: "blosc",
+        32004: "lz4",
+        32008: "bitshuffle",
+        32015: "zstd",
+    }
     codes = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
     filters = " + ".join(names.get(code, f"filter {code}") for code in codes) or "uncompressed"
     return f"chunks of {' × '.join(map(str, dataset.chunks))}, {filters}"

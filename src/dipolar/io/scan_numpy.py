@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from dipolar.core.errors import FormatError, ScanError
-from dipolar.core.nouns import Fact
 from dipolar.io.entry import describe
-from dipolar.io.scan_found import MIN_EDGE_PX, Found
+from dipolar.io.scan_found import MIN_EDGE_PX, Found, how_stored
 from dipolar.io.scan_mapped import MappedFrames, file_ends
 
 
@@ -35,10 +34,7 @@ def read_npy(path: Path, *, select: str | None, growing: bool) -> Found:
         shape_source="shape of the array",
         step_nm=step_nm,
         pixel_mrad=pixel_mrad,
-        facts=(
-            Fact(name="format", value="NumPy", source="file"),
-            Fact(name="stored", value="memory map", source="file"),
-        ),
+        facts=how_stored("NumPy"),
     )
 
 

@@ -11,14 +11,28 @@ from dipolar.io.border import border
 from dipolar.io.scan_found import Found, settle
 
 SCAN_READERS: dict[str, str] = {
+    ".mib": "scan_mib:read_mib",
+    ".hdr": "scan_mib:read_mib",
+    ".dm4": "scan_dm:read_dm",
+    ".dm3": "scan_dm:read_dm",
+    ".blo": "scan_blo:read_blo",
+    ".tvips": "scan_tvips:read_tvips",
+    ".raw": "scan_empad:read_empad",
+    ".xml": "scan_empad:read_empad",
+    ".emd": "scan_hdf5:read_hdf5",
     ".h5": "scan_hdf5:read_hdf5",
     ".hdf5": "scan_hdf5:read_hdf5",
+    ".hspy": "scan_hdf5:read_hdf5",
+    ".zspy": "scan_zarr:read_zarr",
+    ".zarr": "scan_zarr:read_zarr",
     ".npy": "scan_numpy:read_npy",
+    ".tif": "scan_folder:read_tiff_stack",
+    ".tiff": "scan_folder:read_tiff_stack",
 }
 """Suffix → module of this package and function; the module is imported when such a file is met."""
 
-SCAN_FOLDERS: tuple[str, ...] = ()
-"""Formats that are folders on disk."""
+SCAN_FOLDERS = (".zspy", ".zarr")
+"""Formats that are folders on disk, or zip files; any other folder is one of patterns."""
 
 
 def open_scan(
@@ -65,16 +79,17 @@ def open_scan(
 def _reader(path: Path) -> tuple[str, str]:
     """Return module and function for a file, after a look at whether it is there at all."""
     suffix = path.suffix.lower()
-    readable = f"scans that can be read end in {', '.join(SCAN_READERS)}, or are a folder of PNG or TIFF patterns"
     if not path.exists():
         raise FormatError("the file of the scan must exist", got=f"{path}: no such file", do="check the path")
+    if path.is_dir() and suffix not in SCAN_FOLDERS:
+        return "scan_folder", "read_folder"
     if path.is_file() and path.stat().st_size == 0:
         raise FormatError("the file must hold a scan", got=f"{path.name} is empty (0 bytes)", do="copy it again")
-    if suffix not in SCAN_READERS or path.is_dir() != (suffix in SCAN_FOLDERS):
+    if suffix not in SCAN_READERS:
         raise FormatError(
             "the format is recognised by the end of the file's name",
             got=f"{path.name} ends in {suffix!r}" if suffix else f"{path.name} has no suffix",
-            do=readable,
+            do=f"scans that can be read end in {', '.join(SCAN_READERS)}, or are a folder of PNG or TIFF patterns",
         )
     module, _, function = SCAN_READERS[suffix].partition(":")
     return module, function

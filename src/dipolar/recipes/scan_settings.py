@@ -44,7 +44,12 @@ class ReadSettings(Settings):
     scan_shape: ScanShape | None = Field(
         None, description="Rows and columns of the scan, Y,X, where the file does not say, or says it wrongly."
     )
-    skip: int = Field(0, ge=0, description="Patterns at the beginning of the file that belong to no probe position.")
+    skip: int | None = Field(
+        None,
+        ge=0,
+        description="Patterns at the beginning of the file that belong to no probe position; any number, 0 too, also "
+        "leaves out those that are over at the end.",
+    )
     select: str | None = Field(None, description="Name of the scan, in a file that holds several.")
 
     @property
