@@ -13,7 +13,7 @@ COARSE = 25
 
 Free = Bool[np.ndarray, "scan_y scan_x"]
 """Positions that may be asked; those that are labelled are left out in any case."""
-Positions = Int32[np.ndarray, "asked 2"]
+Positions = Int32[np.ndarray, "_ 2"]
 """Probe positions (scan_y, scan_x), the one to ask first at the top."""
 
 
@@ -43,8 +43,10 @@ def positions_of(numbers: Int[np.ndarray, " pattern"], shape: tuple[int, int]) -
 
 
 def coarse_step(shape: tuple[int, int]) -> int:
-    """Return the step of a square grid that puts about 25 positions on a scan; at least 1."""
-    return max(1, round(float(np.sqrt(shape[0] * shape[1] / COARSE))))
+    """Return the step of the square grid that puts as near to 25 positions on a scan as any; at least 1."""
+    steps = np.arange(1, max(shape) + 1)
+    count = -(-shape[0] // steps) * -(-shape[1] // steps)
+    return int(steps[np.argmin(np.abs(np.log(count / COARSE)))])
 
 
 def check_step(step: int | None, shape: tuple[int, int]) -> int:

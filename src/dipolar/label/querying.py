@@ -17,6 +17,8 @@ COMPONENTS = 10
 """Principal components that patterns are told apart by; what lies beyond is noise for the most part."""
 WIDER = 10
 """Doubtful patterns that are looked at, for each one asked: the choice among them is spread over the scan."""
+CLOSER = 0.7
+"""Factor on the least distance between positions that are asked together, where it leaves too few."""
 Patterns = Int[np.ndarray, " pattern"]
 """Which patterns, numbered row by row."""
 
@@ -93,9 +95,8 @@ def margin(
 ) -> Positions:
     """Return positions between whose two likeliest classes the classifier is least decided, spread over the scan.
 
-    Of ten times as many, the least decided, clusters of neighbours are made, and of each the least decided is asked
-    [after Zhdanov, Diverse mini-batch active learning, arXiv:1901.05954]: ten neighbours on one wall would tell the
-    same ten times.
+    Of ten times as many, the least decided [as in Zhdanov, Diverse mini-batch active learning, arXiv:1901.05954], one
+    after the other is asked that no other is near to: ten neighbours on one wall would tell the same ten times.
 
     Parameters
     ----------
@@ -193,21 +194,39 @@ def least_sure(
     doubt
         Greater where a label would tell more; nan is not asked.
     """
-    from sklearn.cluster import KMeans
-
     check_count(n)
     numbers = numbers_of(len(doubt), labels, patterns)
     rows = np.flatnonzero(open_positions(labels, free).ravel()[numbers] & np.isfinite(doubt))
     rows = rng.permutation(rows)  # those equally doubtful come in an order that is drawn
     rows = rows[np.argsort(-doubt[rows], kind="stable")][: WIDER * n]
-    if len(rows) > n:
-        places = positions_of(numbers[rows], labels.shape).astype(np.float64)
-        weight = np.maximum(doubt[rows] - doubt[rows].min(), 0.0) + 1e-6
-        start = int(rng.integers(2**31 - 1))
-        part = KMeans(n, n_init=3, random_state=start).fit(places, sample_weight=weight / weight.max())
-        _, first = np.unique(part.labels_, return_index=True)  # rows are in order of doubt
-        rows = rows[np.sort(first)]
-    return positions_of(numbers[rows], labels.shape)
+    places = positions_of(numbers[rows], labels.shape)
+    # Half as far as n positions are from each other on a grid over the whole scan.
+    return places[apart(places, n, 0.5 * float(np.sqrt(labels.shape[0] * labels.shape[1] / n)))]
+
+
+def apart(places: Positions, n: int, distance: float) -> Int[np.ndarray, " chosen"]:
+    """Return which n of the places to take: from the first on, those that no one taken before is near to.
+
+    Parameters
+    ----------
+    places
+        In the order in which they are wanted.
+    n
+        How many.
+    distance
+        What is near, at first; it becomes less until there are enough.
+    """
+    taken: list[int] = []
+    nearest = np.full(len(places), np.inf)
+    while len(taken) < min(n, len(places)):
+        far = np.flatnonzero(nearest >= distance)
+        if not len(far):
+            distance *= CLOSER
+            continue
+        taken.append(int(far[0]))
+        nearest = np.minimum(nearest, np.linalg.norm((places - places[far[0]]).astype(np.float64), axis=1))
+        nearest[taken] = -1.0
+    return np.array(taken, dtype=np.int64)
 
 
 def numbers_of(rows: int, labels: Labels, patterns: Patterns | None) -> Patterns:
@@ -235,7 +254,7 @@ def principal_scores(
     from sklearn.decomposition import PCA
 
     spread = features.std(axis=0, dtype=np.float64)
-    varies = spread > 1e-12 * max(float(np.abs(features).max(initial=0.0)), 1e-300)
+    varies = spread > 1e-7 * np.abs(features).max(axis=0, initial=1e-300)  # float32 carries no less
     if not varies.any():
         return np.zeros((len(features), 1))
     scaled = (features[:, varies] - features[:, varies].mean(axis=0, dtype=np.float64)) / spread[varies]

@@ -89,7 +89,7 @@ def adaptive(
     grid, and the middle between the two is asked; again and again, so that every wall is halved in until it is known
     to one step. In one respect it differs: wide gaps come before narrow ones, and equal ones in an order that is drawn
     (published: row by row), so that labels that run out in the middle are spread over the scan. Where every wall is
-    known to one step, positions beside it follow, and last a finer grid.
+    known to one step, positions beside walls follow, and last a finer grid.
 
     Parameters
     ----------
@@ -124,6 +124,8 @@ def between_nearest(
 ) -> Positions:  # fmt: skip
     """Return the middles between each position and the nearest with another label, the widest gaps first.
 
+    Only where no labelled position lies between them: there the wall is not, or a narrower gap knows it better.
+
     Parameters
     ----------
     positions, label
@@ -133,13 +135,19 @@ def between_nearest(
     rng
         Draws the order of equal gaps.
     """
+    from scipy.spatial import KDTree
+
     pairs, gap = pairs_of_two_labels(positions, label, reach, rng)
+    if not len(pairs):
+        return middles_of(positions, pairs)
     nearest = np.zeros(len(pairs), dtype=bool)
     seen: set[int] = set()
     for row in np.argsort(gap, kind="stable"):
         mine = set(pairs[row].tolist())
         nearest[row] = not mine <= seen
         seen |= mine
+    middle = 0.5 * (positions[pairs[:, 0]] + positions[pairs[:, 1]])
+    nearest &= KDTree(positions).query(middle)[0] > 0.5 * gap - 1e-9
     kept = np.flatnonzero(nearest)
     return middles_of(positions, pairs[kept[np.argsort(-gap[kept], kind="stable")]])
 
