@@ -15,7 +15,7 @@ ENTRIES = 1 << 16
 """Points of one disk: electrons are drawn from them, with 16 random bits each."""
 RADII = 4096
 """Steps of the radial law of the diffuse background."""
-SPREAD, POLAR_SPREAD = 0.6, 0.2
+SPREAD, POLAR_SPREAD = 0.7, 0.2
 """Standard deviation of the logarithm of intensities between reflections, and of what polarization along the beam
 changes in them."""
 
@@ -62,11 +62,20 @@ def crystal_of(settings: SimulatedScanSettings, rng: np.random.Generator) -> Cry
     odd = index % 2 != 0
     kind = np.where(odd[:, 0], GHOST_HORIZONTAL, np.where(odd[:, 1], GHOST_VERTICAL, MAIN)).astype(np.int8)
     family, rate, phase, polar = _families(index, rng)
-    falling = (1.0 + (radius / 1.5) ** 2) ** -1.5 * np.exp(-radius / 6.0) * family
+    smooth = (1.0 + (radius / 1.5) ** 2) ** -1.5 * np.exp(-radius / 6.0)
     main, direct = kind == MAIN, length == 0
     disks = 1.0 - settings.direct_share - settings.diffuse_share
-    falling *= disks / max(falling[main & ~direct].sum(), 1e-12)
-    share = np.where(main, falling, falling * settings.ghost_strength)
+    share = np.zeros(len(index))
+    whole = smooth[main & ~direct].sum()
+    for which, strength in (
+        (MAIN, 1.0),
+        (GHOST_HORIZONTAL, settings.ghost_strength),
+        (GHOST_VERTICAL, settings.ghost_strength),
+    ):
+        group = (kind == which) & ~direct
+        light = smooth[group] * family[group]
+        # together as bright as without their scatter, so that crystals differ in single reflections alone
+        share[group] = light / light.sum() * disks * strength * smooth[group].sum() / whole
     share[direct] = settings.direct_share
     rate[direct] = phase[direct] = 0.0
     slope = plain / np.maximum(length, 1e-9)[:, None] * np.minimum(1.0, radius / 2.0)[:, None]

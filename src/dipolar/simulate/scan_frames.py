@@ -75,7 +75,7 @@ class SimulatedFrames(AbstractFrames):
             raise ScanError(f"this scan has {self.count} patterns.", got=f"patterns {start} to {stop}")
         made, settings = np.zeros((stop - start, *self.shape_px), dtype=self.dtype), self.settings
         top, key = int(np.iinfo(self.dtype).max), np.uint64(self.key)
-        counting = settings.gain == 1.0 and settings.offset == 0.0 and settings.readout == 0.0
+        counting = settings.gain == 1.0 and settings.detector_offset == 0.0 and settings.readout == 0.0
         counts = made if counting else np.zeros(made.shape, dtype=np.uint32)
         most = top if counting else int(np.iinfo(np.uint32).max)
         c = self.crystal
@@ -89,7 +89,7 @@ class SimulatedFrames(AbstractFrames):
         hot = self.defects.hot
         glow(counts, start, key, hot[:, 0], hot[:, 1], self.defects.hot_counts, most)
         if not counting:
-            digitise(made, counts, start, key, settings.gain, settings.offset, settings.readout, top)
+            digitise(made, counts, start, key, settings.gain, settings.detector_offset, settings.readout, top)
         made[:, self.defects.dead] = 0
         return made
 
@@ -121,7 +121,7 @@ class SimulatedFrames(AbstractFrames):
             return made
         made[self.defects.stop] = 0.0
         made[self.defects.hot[:, 0], self.defects.hot[:, 1]] = self.defects.hot_counts
-        made = settings.gain * made + settings.offset
+        made = settings.gain * made + settings.detector_offset
         made[self.defects.dead] = 0.0
         return made
 

@@ -33,8 +33,8 @@ class SimulatedScanSettings:
     step_nm: float = 10.0
     """Distance between probe positions."""
 
-    domain_steps: float = 14.0
-    """Mean width of a lamella, in probe steps."""
+    domain_steps: float | None = None
+    """Mean width of a lamella, in probe steps; None: a quarter of the edge of the scan, 22 at most, as published."""
     wall_angle_deg: float = 45.0
     """Direction along which walls run on the average, counter-clockwise on the screen."""
     wall_width: float = 1.5
@@ -60,7 +60,7 @@ class SimulatedScanSettings:
     """Radius of a disk; None: 0.245 lattice vectors, which are 0.8 mrad in boracite."""
     edge_px: float | None = None
     """Standard deviation of the blur of the edge of a disk."""
-    ghost_strength: float = 0.12
+    ghost_strength: float = 0.18
     """Intensity of ghost disks over that of main disks at the same angle."""
     direct_share: float = 0.30
     """Share of electrons in the direct beam."""
@@ -91,7 +91,7 @@ class SimulatedScanSettings:
     """Share of pixels that count without electrons."""
     gain: float = 1.0
     """Units per electron; other than 1 for a detector that does not count."""
-    offset: float = 0.0
+    detector_offset: float = 0.0
     """Units without electrons."""
     readout: float = 0.0
     """Standard deviation of the readout noise, in units."""
@@ -103,6 +103,13 @@ class SimulatedScanSettings:
         wrong = [*_sizes(self), *_ranges(self)]
         if wrong:
             raise SettingsError("Settings of the scan are out of range.", got="; ".join(wrong))
+
+    @property
+    def lamella_steps(self) -> float:
+        """Mean width of a lamella, in probe steps."""
+        if self.domain_steps is not None:
+            return self.domain_steps
+        return float(np.clip(0.26 * np.sqrt(self.shape[0] * self.shape[1]), 4.0, 22.0))
 
     @property
     def scale(self) -> float:
@@ -197,7 +204,7 @@ def _sizes(settings: SimulatedScanSettings) -> list[str]:
 
 LIMITS = {
     "step_nm": (1e-3, 1e6),
-    "domain_steps": (2, 1e5),
+    "lamella_steps": (2, 1e5),
     "wall_width": (0, 1e3),
     "curvature": (0, 3),
     "none_fraction": (0, 1),
@@ -218,7 +225,7 @@ LIMITS = {
     "dead_share": (0, 0.1),
     "hot_share": (0, 0.1),
     "gain": (1e-6, 1e6),
-    "offset": (0, 1e9),
+    "detector_offset": (0, 1e9),
     "readout": (0, 1e6),
 }
 """Least and greatest value of each setting."""

@@ -78,7 +78,7 @@ class Texture:
 
 def texture(settings: SimulatedScanSettings, rng: np.random.Generator) -> Texture:
     """Return random domains whose classes have the shares that are asked for in the first scan."""
-    angle, width = settings.wall_angle_deg, settings.domain_steps
+    angle, width = settings.wall_angle_deg, settings.lamella_steps
     turned = np.radians(angle + settings.curvature * rng.normal(scale=4.0))
     normal = np.array([np.cos(turned), np.sin(turned)]) * np.pi / width
     bend = waves(rng, along=4.0 * width, across=2.5 * width, angle_deg=angle)
