@@ -145,7 +145,7 @@ def _touching(label: Int32[np.ndarray, "scan_y scan_x"]) -> tuple[Int32[np.ndarr
     """Return regions whose positions touch at an edge or a corner, and their sizes."""
     from skimage.measure import label as connected
 
-    region = (connected(label + 1, connectivity=2) - 1).astype(np.int32)
+    region = (connected(label + 1, connectivity=2) - 1).astype(np.int32)  # type: ignore[no-untyped-call]
     region[label < 0] = -1
     return region, np.bincount(region[region >= 0])
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
@@ -15,6 +15,10 @@ SPACING = 0.25
 """Distance of points along a curve, in probe steps."""
 OPEN_END = 0.5
 """How far an open end of a wall may be from its true place, in probe steps: one standard error."""
+FARTHEST = 1.0
+"""Probe steps that a curve is moved by at most, at once."""
+TWICE = 1.44
+"""Variance left by a Gaussian that runs twice, over that left by one that runs once."""
 ROUND = 12.0
 """A loop is smoothed by no more than its length over this, so that a small one stays one."""
 
@@ -27,12 +31,30 @@ class ScanCurve:
     """(scan_y, scan_x)."""
     scatter: Float[np.ndarray, " point"]
     """One standard error of each point across the wall, from how much the raw outline scatters about the curve."""
-    length: float
-    """Length."""
-    length_sigma: float
-    """One standard error of it: open ends, and what smoothing twice as far would change."""
     averaged: float
     """Length along the curve that each point is a mean over."""
+    smoothing: float
+    """Standard deviation of the Gaussian that it was smoothed with."""
+    ends: tuple[Ending, Ending] | None
+    """What its ends are; None for a loop."""
+    change: float
+    """What smoothing it twice as far would change of its length."""
+
+    @property
+    def length(self) -> float:
+        """Length of the curve."""
+        return length_of(self.points)
+
+    @property
+    def length_sigma(self) -> float:
+        """One standard error of it: open ends, more or less smoothing, and bends that are only noise.
+
+        Errors of standard deviation σ along a curve that is smoothed over s make it longer by a share of 0.38 σ²/s²,
+        and by as much again where the first outline keeps some of its own.
+        """
+        open_ends = 0 if self.ends is None else 2
+        bends = 0.76 * self.length * float(np.mean(self.scatter**2)) / max(self.smoothing, 0.1) ** 2
+        return float(np.sqrt(open_ends * OPEN_END**2 + self.change**2 + bends**2))
 
     @property
     def normal(self) -> Float[np.ndarray, "point 2"]:
@@ -72,16 +94,74 @@ def smoothed(piece: Piece, shape: tuple[int, int], smoothing: float) -> ScanCurv
     gain = _noise_kept(width)
     scatter = _scatter(piece.points, points, width, gain)
     change = length_of(wider) - length_of(points)
-    ends = 0 if piece.closed else 2
     if not piece.closed:
         points, scatter = _to_edges(points, scatter, piece.ends, shape)
     return ScanCurve(
         points=points,
         scatter=scatter,
-        length=length_of(points),
-        length_sigma=float(np.sqrt(ends * OPEN_END**2 + change**2)),
         averaged=1.0 / gain,
+        smoothing=width,
+        ends=None if piece.closed else piece.ends,
+        change=change,
     )
+
+
+def moved(
+    curve: ScanCurve,
+    nearest: Int64[np.ndarray, " position"],
+    distance: Float[np.ndarray, " position"],
+    share: Float[np.ndarray, " position"],
+    half_width: float,
+) -> ScanCurve:
+    """Return the curve moved to where the positions beside it say, all those within the wall instead of two per row.
+
+    ``s(l) = -Σ K g' (g_i - g(d_i)) / Σ K g'²`` with ``g(d) = (1 + tanh(d/ξ))/2`` and a Gaussian K along the curve, as
+    wide as the smoothing: weighted least squares, one step. Sigma is that of the residuals.
+
+    Parameters
+    ----------
+    curve
+        Close to where it should be.
+    nearest, distance
+        Point of the curve that each position is nearest to, and how far to the right of the curve it is.
+    share
+        Share of the class after the wall there.
+    half_width
+        ξ in probe steps.
+    """
+    model = np.tanh(distance / half_width)
+    slope = 0.5 * (1.0 - model**2) / half_width
+    left = share - 0.5 * (1.0 + model)
+    count, mode = len(curve.points), "wrap" if curve.ends is None else "nearest"
+    width = curve.smoothing / SPACING
+    push, pull, noise = (
+        np.bincount(nearest, weights=weights, minlength=count)
+        for weights in (slope * left, slope**2, slope**2 * left**2)
+    )
+    weight = gaussian_filter1d(pull, width, mode=mode)
+    some = weight > 1e-3 * max(float(weight.max()), 1e-12)
+    safe = np.where(some, weight, 1.0)
+    shift = np.where(some, -gaussian_filter1d(push, width, mode=mode) / safe, 0.0)
+    far = 4.0 * width
+    variance = gaussian_filter1d(noise, far, mode=mode) / np.maximum(gaussian_filter1d(pull, far, mode=mode), 1e-12)
+    squared = gaussian_filter1d(pull, width / np.sqrt(2.0), mode=mode) / (2.0 * np.sqrt(np.pi) * width)
+    # moving twice keeps more of the noise than moving once, as smoothing twice does
+    sigma = np.sqrt(TWICE * variance * squared) / safe
+    shift = np.clip(shift, -FARTHEST, FARTHEST) * _free(curve)
+    points = curve.points + shift[:, None] * curve.normal
+    if curve.ends is None:
+        points[-1] = points[0]
+    return replace(curve, points=points, scatter=np.where(some, sigma, curve.scatter))
+
+
+def _free(curve: ScanCurve) -> Float[np.ndarray, " point"]:
+    """Return how free each point is to move: not at all where walls meet, all the more the further from there."""
+    free = np.ones(len(curve.points))
+    along = SPACING * np.arange(len(free))
+    for end, from_end in zip(curve.ends or (), (along, along[::-1]), strict=False):
+        if end == "meeting":
+            free *= 1.0 - np.exp(-0.5 * (from_end / max(curve.smoothing, 0.5)) ** 2)
+    return free
 
 
 def _even(points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "even 2"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Int32, Int64
 from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from dipolar.core.flags import Flag
 from dipolar.core.scanning import ScanDomains, ScanMap, ScanWall
 from dipolar.maps.scan_classes import Classes, DomainRules, classes_of, regions_of
-from dipolar.maps.scan_curve import ScanCurve, smoothed
+from dipolar.maps.scan_curve import ScanCurve, moved, smoothed
 from dipolar.maps.scan_outline import Piece, between, levels_of, pieces_of
 from dipolar.maps.scan_profile import raster_error, width_of
 
@@ -18,6 +18,11 @@ REACH = 8.0
 """Distance from a wall, in probe steps, up to which positions tell its width."""
 BOTH = 0.5
 """Positions tell the width of a wall where its two classes have more than so much of the share together."""
+WIDE, MOVES = 1.0, 2
+"""Walls of so many probe steps or more are moved so many times to where all positions within them say."""
+QUIET, MORE = 0.15, 3.0
+"""Error of the wall's place in one row of positions up to which it is smoothed as the rules say; where noise makes
+more, smoothing reaches further in proportion, up to so many times."""
 RIM = 1.0 / 12.0
 """Variance of the area of a rim position: its side of the wall may be anywhere within it."""
 
@@ -120,11 +125,10 @@ def _walls(scan_map: ScanMap, classes: Classes, pieces: list[Piece], rules: Doma
     )
     near = np.isfinite(distance)
     at, nearest = at[near], nearest[near]
-    first = np.concatenate([[0], np.cumsum([len(curve.points) for _, curve in curves])])
     walls = []
     for number, (piece, curve) in enumerate(curves):
         mine = owner[nearest] == number
-        walls.append(_wall(scan_map, classes, piece, curve, at[mine], nearest[mine] - first[number]))
+        walls.append(_wall(scan_map, classes, piece, curve, at[mine], rules.smoothing))
     return tuple(sorted(walls, key=lambda wall: -wall.length))
 
 
@@ -133,18 +137,28 @@ def _wall(
     classes: Classes,
     piece: Piece,
     curve: ScanCurve,
-    at: np.ndarray,
-    nearest: np.ndarray,
+    at: Int64[np.ndarray, "position 2"],
+    smoothing: float,
 ) -> ScanWall:
-    """Return one wall, from the positions that are nearer to it than to any other."""
-    off = at - curve.points[nearest]
-    distance = np.sum(off * curve.normal[nearest], axis=1)
+    """Return one wall, from the positions `at` that are nearer to it than to any other."""
     share = classes.share[at[:, 0], at[:, 1]]
     both = share[:, piece.before] + share[:, piece.after]
-    beside = np.abs(distance) > 0.9 * np.linalg.norm(off, axis=1) - 1e-9  # not beyond an end
-    good = (both > BOTH) & beside
-    blur = float(np.sqrt(np.mean(curve.scatter**2)))
-    width = width_of(distance[good], share[good, piece.after] / both[good], blur=blur)
+    usable, share = both > BOTH, share[:, piece.after] / np.maximum(both, BOTH)
+    nearest, distance, beside = _beside(curve, at)
+    good = usable & beside
+    width = width_of(distance[good], share[good], blur=_rms(curve.scatter))
+    if width.row_error > QUIET:  # noise asks for more smoothing than the raster does
+        more = min(width.row_error / QUIET, MORE)
+        curve = smoothed(piece, (classes.label.shape[0], classes.label.shape[1]), more * smoothing)
+        nearest, distance, beside = _beside(curve, at)
+        good = usable & beside
+    for _ in range(MOVES):
+        if not width.likely >= WIDE:
+            break
+        curve = moved(curve, nearest[good], distance[good], share[good], 0.5 * width.likely)
+        nearest, distance, beside = _beside(curve, at)
+        good = usable & beside
+        width = width_of(distance[good], share[good], blur=_rms(curve.scatter))
     raster = raster_error(width.likely) * _unaveraged(curve)
     flags = scan_map.flags[at[:, 0], at[:, 1]][np.abs(distance) <= 1.0]
     return ScanWall(
@@ -159,6 +173,19 @@ def _wall(
         width_sigma=width.sigma,
         flags=_most(flags),
     )
+
+
+def _beside(
+    curve: ScanCurve, at: Int64[np.ndarray, "position 2"]
+) -> tuple[Int64[np.ndarray, " position"], Float[np.ndarray, " position"], Bool[np.ndarray, " position"]]:
+    """Return the nearest point of each position, its distance to the right, and whether it is not beyond an end."""
+    far, nearest = cKDTree(curve.points).query(at)
+    distance = np.sum((at - curve.points[nearest]) * curve.normal[nearest], axis=1)
+    return nearest.astype(np.int64), distance, np.abs(distance) > 0.9 * far - 1e-9
+
+
+def _rms(values: Float[np.ndarray, " point"]) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def _unaveraged(curve: ScanCurve) -> Float[np.ndarray, " point"]:

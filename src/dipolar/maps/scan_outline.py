@@ -84,7 +84,7 @@ def pieces_of(
     masks = [(label == place).astype(np.float64) for place in range(count)]
     found = []
     for place in there[:-1]:
-        for contour in find_contours(_doubled(levels[..., place]), 0.0):
+        for contour in find_contours(_doubled(levels[..., place]), 0.0):  # type: ignore[no-untyped-call]
             found += _cut(0.5 * contour, place, masks)
     return _met([_ended(piece, label.shape) for piece in found])
 

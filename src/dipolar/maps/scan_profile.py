@@ -11,10 +11,10 @@ FEWEST = 10
 """Positions beside a wall below which nothing can be said about its width."""
 MOST = 3000
 """Positions that are fitted; of more, every nth."""
-WIDTHS = np.geomspace(0.05, 12.0, 45)
+NARROWEST, WIDEST = 0.05, 12.0
 """Half widths ξ that are compared, in probe steps."""
-PLACES = np.linspace(-1.5, 1.5, 31)
-"""Places of the middle that are compared, in probe steps from the curve."""
+FARTHEST = 1.5
+"""How far from the curve the middle may be, in probe steps."""
 PLATEAU = 0.05
 """How far the share deep in a domain may be from 0 or 1: one standard error."""
 TOLD = 2.0
@@ -32,9 +32,19 @@ class Width:
     """One standard error; nan where `width` is an upper bound or unknown."""
     likely: float
     """The median in any case: what the grid of positions makes of the wall depends on it."""
+    noise: float
+    """RMS residual of the share of a position."""
+
+    @property
+    def row_error(self) -> float:
+        """How far noise moves the middle of the wall in one row of positions across it, in probe steps.
+
+        ``noise / sqrt(Σ g'²)``, and the sum over a row is 1/(3ξ).
+        """
+        return self.noise * float(np.sqrt(1.5 * self.likely))
 
 
-UNKNOWN = Width(width=float("nan"), sigma=float("nan"), likely=0.0)
+UNKNOWN = Width(width=float("nan"), sigma=float("nan"), likely=0.0, noise=0.0)
 
 
 def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, " position"], *, blur: float) -> Width:
@@ -56,34 +66,44 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
         return UNKNOWN
     every = -(-len(distance) // MOST)
     distance, share = distance[::every], share[::every]
+    widths, places = np.geomspace(NARROWEST, WIDEST, 36), np.linspace(-FARTHEST, FARTHEST, 31)
     noise = 0.1
     for _ in range(3):
-        log_density, rms = _evaluate(distance, share, noise)
+        log_density, rms = _evaluate(distance, share, noise, widths, places)
         noise = max(rms, LEAST_NOISE)
-    log_density, _ = _evaluate(distance, share, noise)
-    density = np.exp(log_density - log_density.max()).sum(axis=1) * WIDTHS  # per log ξ
+    log_density, _ = _evaluate(distance, share, noise, widths, places)
+    above_none = float(log_density.max() - log_density[0].max())
+    # once more, only where the density is not negligible
+    rows, columns = (np.flatnonzero((log_density > log_density.max() - 9.0).any(axis=axis)) for axis in (1, 0))
+    widths = np.geomspace(widths[max(rows[0] - 1, 0)], widths[min(rows[-1] + 1, len(widths) - 1)], 36)
+    places = np.linspace(places[max(columns[0] - 1, 0)], places[min(columns[-1] + 1, len(places) - 1)], 21)
+    log_density, _ = _evaluate(distance, share, noise, widths, places)
+    density = np.exp(log_density - log_density.max()).sum(axis=1) * widths  # per log ξ
     spread = np.cumsum(0.5 * (density + np.concatenate([[0.0], density[:-1]])))
     low, middle, high, bound = (
-        float(np.exp(np.interp(q * spread[-1], spread, np.log(WIDTHS)))) for q in (0.16, 0.5, 0.84, 0.95)
+        float(np.exp(np.interp(q * spread[-1], spread, np.log(widths)))) for q in (0.16, 0.5, 0.84, 0.95)
     )
-    best = log_density.max(axis=1)
     # tanh has the variance (πξ)²/12 about its middle, which that of the curve's place adds to
     free = float(np.sqrt(max(middle**2 - 12.0 / np.pi**2 * blur**2, 0.0)))
-    if best.max() - best[0] < TOLD or free < 0.3 * middle:
-        return Width(width=2.0 * bound, sigma=float("nan"), likely=2.0 * free)
-    return Width(width=2.0 * free, sigma=(high - low) * middle / free, likely=2.0 * free)
+    if above_none < TOLD or free < 0.3 * middle:
+        return Width(width=2.0 * bound, sigma=float("nan"), likely=2.0 * free, noise=noise)
+    return Width(width=2.0 * free, sigma=(high - low) * middle / free, likely=2.0 * free, noise=noise)
 
 
 def _evaluate(
-    distance: Float[np.ndarray, " position"], share: Float[np.ndarray, " position"], noise: float
+    distance: Float[np.ndarray, " position"],
+    share: Float[np.ndarray, " position"],
+    noise: float,
+    widths: Float[np.ndarray, " width"],
+    places: Float[np.ndarray, " place"],
 ) -> tuple[Float[np.ndarray, "width place"], float]:
     """Return the log-density over (ξ, x0), low and high integrated out, and the RMS residual at its highest point."""
-    found = np.empty((len(WIDTHS), len(PLACES)))
+    found = np.empty((len(widths), len(places)))
     prior = 1.0 / PLATEAU**2
-    off = (distance[:, None] - PLACES) / 1.0
+    off = distance[:, None] - places
     squares = float(share @ share)
     best, rms = -np.inf, noise
-    for row, width in enumerate(WIDTHS):
+    for row, width in enumerate(widths):
         after = 0.5 * (1.0 + np.tanh(off / width))
         before = 1.0 - after
         a11, a12, a22 = (np.sum(one * two, axis=0) for one, two in ((before, before), (before, after), (after, after)))
