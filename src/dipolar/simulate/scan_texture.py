@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from dipolar.core.scanning import ScanWall
 from dipolar.simulate.scan_settings import SimulatedScanSettings
@@ -35,6 +35,11 @@ class Waves:
         columns = right[:, None] * self.vectors[:, 1]
         field = np.concatenate([np.cos(rows), -np.sin(rows)], axis=1) @ np.hstack([np.cos(columns), np.sin(columns)]).T
         return field * np.sqrt(2.0 / len(self.phases))
+
+    def at(self, points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, " point"]:
+        """Return it at single points (y, x)."""
+        crests: Float[np.ndarray, " point"] = np.cos(points @ self.vectors.T + self.phases).sum(axis=1)
+        return crests * np.sqrt(2.0 / len(self.phases))
 
 
 def waves(rng: np.random.Generator, *, along: float, across: float, angle_deg: float, count: int = 40) -> Waves:
@@ -74,6 +79,11 @@ class Texture:
         """Return a triangular wave between -1 and 1, above its level where the specimen is horizontal."""
         phase = down[:, None] * self.normal[0] + right * self.normal[1] + self.bend_size * self.bend.on(down, right)
         return 2.0 / np.pi * np.arcsin(np.sin(phase))
+
+    def is_horizontal(self, points: Float[np.ndarray, "point 2"]) -> Bool[np.ndarray, " point"]:
+        """Return whether the specimen is, or would be without none, horizontal at points (y, x)."""
+        phase = points @ self.normal + self.bend_size * self.bend.at(points)
+        return 2.0 / np.pi * np.arcsin(np.sin(phase)) > self.horizontal_level
 
 
 def texture(settings: SimulatedScanSettings, rng: np.random.Generator) -> Texture:
