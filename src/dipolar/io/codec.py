@@ -19,6 +19,8 @@ from dipolar.core.errors import OutputError
 
 _TUPLE = "(tuple)"
 """Marks tuples inside settings, where JSON would make them lists."""
+_NAMES = "names of arrays"
+"""Marks a group that holds arrays by name."""
 
 
 def write_noun(group: Any, noun: object) -> None:
@@ -37,6 +39,8 @@ def _write(group: Any, name: str, value: object) -> None:
         row = group.create_group(name)
         for number, item in enumerate(value):
             write_noun(row.create_group(f"{number:04d}"), item)
+    elif isinstance(value, Mapping) and any(isinstance(item, np.ndarray) for item in value.values()):
+        _write_arrays(group.create_group(name), value)
     else:
         items = list(value) if isinstance(value, tuple) else value
         plain = [_plain(item) for item in items] if isinstance(items, list) else _plain(items)
@@ -53,6 +57,13 @@ def _write_array(group: Any, name: str, array: np.ndarray) -> None:
         group.create_dataset(
             name, data=array, chunks=True, compression="gzip", compression_opts=4, shuffle=True, fletcher32=True
         )
+
+
+def _write_arrays(group: Any, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name; names are attributes, as they may hold what no name of a dataset can."""
+    group.attrs[_NAMES] = np.bytes_(json.dumps(list(arrays), ensure_ascii=True).encode("ascii"))
+    for number, array in enumerate(arrays.values()):
+        _write_array(group, f"{number:04d}", np.asarray(array))
 
 
 def _plain(value: object) -> Any:
@@ -96,6 +107,9 @@ def _read(group: Any, name: str, hint: Any) -> Any:
     node = group[name]
     if isinstance(node, h5py.Dataset):
         return node[()] if node.ndim else np.array(node[()])
+    if _NAMES in node.attrs:
+        names = json.loads(bytes(node.attrs[_NAMES]).decode("ascii"))
+        return {key: node[f"{number:04d}"][()] for number, key in enumerate(names)}
     kind = _noun_class(hint)
     if kind is None:
         raise TypeError(f"the file holds a group for {name}, and {hint} is no noun")

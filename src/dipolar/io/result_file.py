@@ -1,4 +1,4 @@
-"""The one result file: a `Measurement`, or `Unmixed`, in HDF5, compressed, checksummed twice, replaced in one step.
+"""The one result file, in HDF5: a `Measurement`, `Unmixed` or a mapped scan; checksummed twice, replaced in one step.
 
 Every dataset carries HDF5's own Fletcher-32 and a SHA-256; one more SHA-256 covers all attributes, the names of
 everything included. The nouns are groups, so that any HDF5 program can read the arrays.
@@ -19,11 +19,18 @@ import numpy as np
 from dipolar.core.atomic import atomic_file, sha256_of
 from dipolar.core.errors import ChecksumError, FormatError
 from dipolar.core.measurement import Measurement
+from dipolar.core.scanning import ScanResult, ScanSeries
 from dipolar.core.unmixing import Unmixed
 from dipolar.io.codec import read_noun, write_noun
 
 FORMAT = "dipolar measurement"
-FORMATS: dict[str, type] = {FORMAT: Measurement, "dipolar components": Unmixed}
+Result = Measurement | Unmixed | ScanResult | ScanSeries
+FORMATS: dict[str, type[Result]] = {
+    FORMAT: Measurement,
+    "dipolar components": Unmixed,
+    "dipolar scan map": ScanResult,
+    "dipolar scan series": ScanSeries,
+}
 """What a file says it holds → the noun."""
 NAMES = ("result.h5", "components.h5")
 """Result files in result folders."""
@@ -34,8 +41,8 @@ _SUM = "sha256"
 _SUM_OF_ATTRIBUTES = "sha256_of_attributes"
 
 
-def save(result: Measurement | Unmixed, path: str | Path) -> None:
-    """Write a measurement, or components; what was at `path` is replaced only once the new file is complete on disk.
+def save(result: Result, path: str | Path) -> None:
+    """Write a measurement, components, or a mapped scan; what was at `path` is replaced once the new file is complete.
 
     Raises
     ------
@@ -53,8 +60,8 @@ def save(result: Measurement | Unmixed, path: str | Path) -> None:
         file.attrs[_SUM_OF_ATTRIBUTES] = np.bytes_(_sum_of_attributes(file))
 
 
-def load(path: str | Path) -> Measurement | Unmixed:
-    """Return the measurement, or the components, in a result file; ``load`` after ``save`` is identity.
+def load(path: str | Path) -> Result:
+    """Return the measurement, the components, or the mapped scan in a result file; ``load`` after ``save`` is identity.
 
     Raises
     ------
@@ -66,7 +73,7 @@ def load(path: str | Path) -> Measurement | Unmixed:
     path = Path(path)
     with _opened(path) as file:
         found = read_noun(file, FORMATS[file.attrs["format"].decode()])
-    assert isinstance(found, (Measurement, Unmixed))
+    assert isinstance(found, Result)
     return found
 
 
@@ -76,7 +83,7 @@ def load_measurement(path: str | Path) -> Measurement:
     Raises
     ------
     FormatError
-        Where it is no result file, one of a newer dipolar, or holds components.
+        Where it is no result file, one of a newer dipolar, or holds something else.
     ChecksumError
         Where an array cannot be read back as it was written.
     """
@@ -84,10 +91,16 @@ def load_measurement(path: str | Path) -> Measurement:
     if not isinstance(found, Measurement):
         raise FormatError(
             "a result of measuring was expected.",
-            got=f"{path}: components of {found.image.name or 'an image'}",
+            got=f"{path}: {_told(found)}",
             do="give the image, or the result of dipolar image measure",
         )
     return found
+
+
+def _told(found: Result) -> str:
+    if isinstance(found, ScanResult):
+        return f"the map of {found.map.name or 'a scan'}"
+    return f"components of {found.image.name or 'an image'}" if isinstance(found, Unmixed) else "a series of scans"
 
 
 def verify(path: str | Path) -> None:
