@@ -54,11 +54,17 @@ class Entry:
     """Whether a question is asked again to see whether the answer is the same."""
 
 
-def checksum(entry: Entry, before: str) -> str:
-    """Return the checksum of a row, of the row before it too: so that no row can change or be missing unseen."""
-    values = (entry.number, entry.kind, *entry.position, entry.said, entry.who, entry.at, entry.source, entry.about,
-              entry.repeat)  # fmt: skip
-    return hashlib.sha256(f"{before}{json.dumps(values)}".encode()).hexdigest()[:32]
+def checksum(values: Sequence[str | int | float | bytes | None], before: str) -> str:
+    """Return the checksum of a row, and of all before it: so that none can change or be missing unseen.
+
+    Parameters
+    ----------
+    values
+        What stands in the row; in a damaged file anything.
+    before
+        Checksum of the row before.
+    """
+    return hashlib.sha256(f"{before}{json.dumps(list(values), default=repr)}".encode()).hexdigest()[:32]
 
 
 def standing(entries: Sequence[Entry]) -> list[Entry]:

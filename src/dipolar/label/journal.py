@@ -195,7 +195,7 @@ def existing(path: str | Path, *, new: Owner | None = None) -> Journal:
     path = Path(path)
     with opened(path, new=new) as database:
         read(database, path)
-        return Journal(path, owner_of(database))
+        return Journal(path, owner_of(database, path))
 
 
 def check_owner(journal: Journal, scan: Owner) -> None:

@@ -15,6 +15,8 @@ from dipolar.label.positions import Free, Positions, check_count, open_positions
 
 COMPONENTS = 10
 """Principal components that patterns are told apart by; what lies beyond is noise for the most part."""
+MOST = 200
+"""Clusters at most, where no more are asked for: finer ones tell noise apart."""
 WIDER = 10
 """Doubtful patterns that are looked at, for each one asked: the choice among them is spread over the scan."""
 CLOSER = 0.7
@@ -34,8 +36,8 @@ def kmeans(
 ) -> Positions:
     """Return positions whose patterns are unlike each other, and unlike those that are labelled.
 
-    As many clusters are made as there will be labels; each that has none is asked for its most typical pattern, the
-    largest first.
+    As many clusters are made as there will be labels, 200 at most; each that has none is asked for its most typical
+    pattern, the largest first.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ def kmeans(
     if may.sum() <= n:
         return positions_of(numbers[may], labels.shape)
     scores = principal_scores(features[known], rng)
-    clusters = min(n + int(labelled.sum()), len(np.unique(scores, axis=0)))
+    clusters = min(max(n, min(n + int(labelled.sum()), MOST)), len(np.unique(scores, axis=0)))
     found = KMeans(clusters, n_init=3, random_state=int(rng.integers(2**31 - 1))).fit(scores)
     size = np.bincount(found.labels_, minlength=clusters)
     served = np.isin(np.arange(clusters), found.labels_[labelled])

@@ -17,6 +17,7 @@ VERSION = 1
 HEADER = b"SQLite format 3\x00"
 WAIT_S = 30.0
 """How long a process waits for another one that is writing."""
+COLUMNS = "number, kind, scan_y, scan_x, said, who, at, source, about, again, checksum"
 SCHEMA = (
     """CREATE TABLE scan (
     one INTEGER PRIMARY KEY CHECK (one = 1), key TEXT NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL,
@@ -72,6 +73,9 @@ def opened(path: Path, *, new: Owner | None = None) -> Iterator[sqlite3.Connecti
     if not exists and (new is None or path.with_name(f"{path.name}-wal").exists()):
         raise not_a_journal(path, "no such file, or an empty one")
     with told(path), closing(sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)) as database:
+        database.text_factory = lambda text: text.decode(
+            errors="surrogateescape"
+        )  # damaged text is told by its checksum
         database.execute("PRAGMA synchronous = FULL")
         if new is not None and is_empty(database):
             begin(database, new)
@@ -121,45 +125,53 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def owner_of(database: sqlite3.Connection) -> Owner:
-    """Return the scan that the journal belongs to."""
-    key, height, width, name = database.execute("SELECT key, height, width, name FROM scan").fetchone()
+def owner_of(database: sqlite3.Connection, path: Path) -> Owner:
+    """Return the scan that the journal belongs to.
+
+    Raises
+    ------
+    FormatError
+        The file does not say it any more.
+    """
+    found = database.execute("SELECT key, height, width, name FROM scan").fetchall()
+    if len(found) != 1 or [type(value) for value in found[0]] != [str, int, int, str]:
+        raise damaged(path, "it does not say of which scan it is")
+    key, height, width, name = found[0]
     return Owner(key=key, shape=(height, width), name=name)
 
 
 def read(database: sqlite3.Connection, path: Path) -> tuple[list[Entry], str]:
-    """Return all rows, and the checksum of the last one.
+    """Return all rows, and the checksum of the last one; that of the scan where there is none.
 
     Raises
     ------
     FormatError
         A row that is not what was written; the message tells its number.
     """
-    rows = database.execute(
-        "SELECT number, kind, scan_y, scan_x, said, who, at, source, about, again, checksum FROM entry ORDER BY number"
-    ).fetchall()
-    entries, last = [], ""
-    for place, (number, kind, y, x, said, who, at, source, about, again, written) in enumerate(rows, start=1):
-        entry = Entry(
-            number=number, kind=kind, position=(y, x), said=said, who=who, at=at, source=source, about=about,
-            repeat=bool(again),
-        )  # fmt: skip
-        last = checksum(entry, last)
-        if number != place or last != written:
+    owner = owner_of(database, path)
+    last = checksum((owner.key, *owner.shape, owner.name), "")
+    entries = []
+    for place, (*values, written) in enumerate(database.execute(f"SELECT {COLUMNS} FROM entry ORDER BY number"), 1):
+        last = checksum(values, last)
+        if values[0] != place or last != written:
             raise damaged(path, f"entry {place} is not what was written")
-        entries.append(entry)
+        number, kind, y, x, said, who, at, source, about, again = values
+        entries.append(
+            Entry(
+                number=number, kind=kind, position=(y, x), said=said, who=who, at=at, source=source, about=about,
+                repeat=bool(again),
+            )
+        )  # fmt: skip
     return entries, last
 
 
 def add(database: sqlite3.Connection, entries: Sequence[Entry], last: str) -> None:
     """Write rows behind the last one, inside a transaction."""
     for entry in entries:
-        last = checksum(entry, last)
-        database.execute(
-            "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (entry.number, entry.kind, *entry.position, entry.said, entry.who, entry.at, entry.source, entry.about,
-             int(entry.repeat), last),
-        )  # fmt: skip
+        values = (entry.number, entry.kind, *entry.position, entry.said, entry.who, entry.at, entry.source, entry.about,
+                  int(entry.repeat))  # fmt: skip
+        last = checksum(values, last)
+        database.execute(f"INSERT INTO entry ({COLUMNS}) VALUES ({', '.join('?' * 11)})", (*values, last))
 
 
 @contextmanager
