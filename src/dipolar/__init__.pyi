@@ -11,6 +11,7 @@ from .recipes.measure import measure_image
 from .recipes.predict import predict_image
 from .recipes.results import report
 from .recipes.simulate import simulate_image
+from .recipes.simulate_scan import simulate_scan
 from .recipes.train import train_on_image
 from .recipes.unmix import unmix_image
 
@@ -39,6 +40,7 @@ __all__ = [
     "report",
     "save",
     "simulate_image",
+    "simulate_scan",
     "train_on_image",
     "unmix_image",
 ]

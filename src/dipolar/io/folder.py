@@ -24,6 +24,8 @@ KINDS = (
     ("a measurement", {"result.h5"}),
     ("a result of unmixing", {"components.h5"}),
     ("a simulation", {"truth_cells.csv"}),
+    ("a simulated series of scans", {"truth_series.csv"}),
+    ("a simulated scan", {"truth_domains.csv"}),
 )
 """What a result folder holds, and the files by which that is known; the first that fits counts."""
 

@@ -66,7 +66,7 @@ def run_of(
         Evenly spaced y of its rows and x of its columns.
     """
     first, step = np.array([axis[0] for axis in grid]), np.array([axis[1] - axis[0] for axis in grid])
-    finer = dense(points, 0.1 * float(step.min()))
+    finer = dense(points, 0.2 * float(step.min()))
     at = (finer - first) / step
     within = ((at > -0.5) & (at < np.array(allowed.shape) - 0.5)).all(axis=1)
     row, column = np.clip(np.rint(at), 0, np.array(allowed.shape) - 1).astype(int).T
