@@ -8,6 +8,7 @@ from what the scheduler knows.
 from __future__ import annotations
 
 import logging
+import queue
 import time
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dipolar.core.errors import DipolarError, MissingExtraError, ScanError, SettingsError
+from dipolar.core.errors import MissingExtraError, ScanError, SettingsError
 from dipolar.core.scanning import AbstractFrames
 from dipolar.run.runners import no_interruption
 from dipolar.run.scan_blocks import AbstractExecutor, Block, Span, Work, one_block, one_thread_each
@@ -28,8 +29,10 @@ TASK_BLOCKS = 256
 """Blocks in one task at most."""
 AHEAD = 2
 """Tasks per worker that are begun or wait."""
-TURN_S = 20.0
+ANSWER_S = 20.0
 """How long a cluster may take to answer."""
+EMPTY_S = 120.0
+"""How long a cluster may be without any worker before the work is given up; new processes take seconds to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,21 +76,14 @@ class Dask(AbstractExecutor):
     @contextmanager
     def _client(self, distributed: Any) -> Iterator[Any]:
         if self.url is None:
-            with no_interruption():  # inherited by the workers, which begin here: Ctrl-C is for this process alone
-                cluster = distributed.LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    # mapped pages of a file would count against a limit, and workers be ended for reading
-                    memory_limit=0,
-                    dashboard_address=None,
-                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # others may have the usual port
-                    silence_logs=logging.CRITICAL,
-                )
-            with cluster, distributed.Client(cluster, set_as_default=False) as client:
-                yield client
+            with (
+                _started(distributed, self.workers) as cluster,
+                distributed.Client(cluster, set_as_default=False) as own,
+            ):
+                yield own
             return
         try:
-            client = distributed.Client(self.url, timeout=TURN_S, set_as_default=False)
+            client = distributed.Client(self.url, timeout=ANSWER_S, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # whatever it makes of an address that is none
             raise SettingsError(
                 f"the Dask cluster at {self.url} must answer.",
@@ -96,14 +92,35 @@ class Dask(AbstractExecutor):
             ) from error
         with client:
             try:
-                client.wait_for_workers(1, timeout=TURN_S)
+                client.wait_for_workers(1, timeout=ANSWER_S)
             except TimeoutError as error:
                 raise SettingsError(
                     f"the Dask cluster at {self.url} needs at least one worker.",
-                    got=f"none within {TURN_S:.0f} s",
+                    got=f"none within {ANSWER_S:.0f} s",
                     do=f"dask worker {self.url}",
                 ) from error
             yield client
+
+
+@contextmanager
+def _started(distributed: Any, workers: int | None) -> Iterator[Any]:
+    """Start processes on this machine, and end them."""
+    import dask
+
+    # a cluster gives up on workers that take longer to start again, for good; on a busy machine they do
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+        with no_interruption():  # inherited by the workers, which begin here: Ctrl-C is for this process alone
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                # mapped pages of a file would count against a limit, and workers be ended for reading
+                memory_limit=0,
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # others may have the usual port
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster:
+            yield cluster
 
 
 class _Tasks:
@@ -116,7 +133,7 @@ class _Tasks:
             # a task, not scattered data: it is done again where the worker that had it is gone
             self.job = client.submit(_job, frames, work, pure=False)
         self.begun: dict[Any, list[Span]] = {}
-        self.coming = distributed.as_completed(loop=client.loop)
+        self.done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.blocks_per_task = 1
 
     def run(self, spans: Iterator[Span | None]) -> Iterator[Block]:
@@ -130,7 +147,7 @@ class _Tasks:
                 if task:
                     future = self.client.submit(_task, self.job, task, pure=False)
                     self.begun[future] = task
-                    self.coming.add(future)
+                    future.add_done_callback(self.done.put)
             while self.begun and (waiting or not more or len(self.begun) >= most):
                 yield from self._finished()
 
@@ -147,20 +164,33 @@ class _Tasks:
 
     def _finished(self) -> Iterator[Block]:
         """Wait for one task; yield its blocks, then raise what stopped it."""
-        future = next(self.coming)
-        task = self.begun.pop(future)
+        future = self._next_done()
         try:
-            blocks, seconds, error = future.result()
-        except DipolarError:
-            raise
+            blocks, seconds, error = future.result(timeout=ANSWER_S)
+        except TimeoutError:  # gone with its worker after it was done; it is done once more
+            future.add_done_callback(self.done.put)
+            return
         except Exception as lost:
-            raise self._lost(task, lost) from lost
+            raise self._lost(self.begun.pop(future), lost) from lost
+        task = self.begun.pop(future)
         yield from blocks
         if error is not None:
             raise error
         # first tasks compile kernels, so they say too much: sizes grow at most twofold, and as fast
         wanted = round(TASK_S * len(task) / max(seconds, 1e-6))
         self.blocks_per_task = min(max(1, wanted), 2 * self.blocks_per_task, TASK_BLOCKS)
+
+    def _next_done(self) -> Any:
+        """Wait for a task, as long as there is somebody to do it."""
+        seen = time.monotonic()
+        while True:
+            try:
+                return self.done.get(timeout=1.0)
+            except queue.Empty:
+                if self.client.status == "running" and self.client.nthreads():
+                    seen = time.monotonic()
+            if self.client.status not in ("running", "connecting") or time.monotonic() - seen > EMPTY_S:
+                raise self._lost(next(iter(self.begun.values())), ConnectionError("no worker is left"))
 
     def _lost(self, task: list[Span], error: Exception) -> ScanError:
         """Return the words for a task of which nothing came back."""
