@@ -142,6 +142,9 @@ class Bank:
     """Disks of the parent lattice; the others are where ghosts can be."""
     radius: float
     """Radius of every detector over that of a disk."""
+    weight: Float32[np.ndarray, " site"] | None = None
+    """How much each ghost counts in sums over its kind: its mean intensity over its variance, where the bank was made;
+    None: all alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,167 @@
+"""What the compiled pass over patterns needs to know of a view, a bank and virtual images: computed once, kept."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int64
+
+from dipolar.core.scanning import Bank, View
+from dipolar.measure.bank_kernels import PHASES, Apertures, Grid, Rings
+
+COARSE_RADIUS_PX = 6.0
+"""Disks of this radius are sharp enough in squares of 2 × 2 pixels, which are four times faster to count."""
+LEAST = 0.5
+"""An aperture of which less than this share counts is unknown."""
+FINE = 16
+"""Steps, along each axis, by which the share of a pixel that lies in an aperture is found."""
+
+
+def factor_of(view: View) -> int:
+    """Return the edge of the squares of pixels in which patterns are counted."""
+    return 2 if view.radius_px >= COARSE_RADIUS_PX else 1
+
+
+@lru_cache(maxsize=8)
+def grid_of(view: View, factor: int) -> Grid:
+    """Return the detector in squares of pixels."""
+    good = np.ascontiguousarray(~view.defective)
+    height, width = good.shape[0] // factor, good.shape[1] // factor
+    cut = good[: height * factor, : width * factor]
+    whole = cut.reshape(height, factor, width, factor).all(axis=(1, 3))
+    bad_y, bad_x = np.nonzero(~good)
+    return Grid(factor, height, width, bad_y, bad_x, good, np.ascontiguousarray(whole))
+
+
+@lru_cache(maxsize=8)
+def apertures_of(view: View, bank: Bank, factor: int) -> Apertures:
+    """Return the virtual detectors of a bank in a view."""
+    grid = grid_of(view, factor)
+    half = view.lattice_px / (2.0 * factor)
+    radius = view.radius_px / factor
+    kinds, depth = _holes(half)
+    offsets = _nearest(kinds, half)
+    sites = bank.sites.astype(np.float64)
+    exact = (sites[:, None, :] + offsets[None, :, :]).reshape(-1, 2)
+    places, which = np.unique(np.rint(exact * 1e6).astype(np.int64), axis=0, return_inverse=True)
+    # Blurred edges of disks reach into holes: the inner three quarters of one are dark.
+    small = max(0.6, 0.75 * (depth - radius))
+    disk, disk_left, disk_noise = stencil(bank.radius * radius)
+    hole, hole_left, hole_noise = stencil(small)
+    return Apertures(
+        disks=np.ascontiguousarray(sites @ half),
+        holes=np.ascontiguousarray(places / 1e6 @ half),
+        around=which.reshape(len(sites), -1).astype(np.int64),
+        disk=disk.ravel(),
+        disk_size=disk.shape[1],
+        disk_left=disk_left,
+        disk_noise=disk_noise,
+        hole=hole.ravel(),
+        hole_size=hole.shape[1],
+        hole_left=hole_left,
+        hole_noise=hole_noise,
+        near_disk=_near(grid.whole, disk.shape[1]),
+        near_hole=_near(grid.whole, hole.shape[1]),
+        units=units_per_electron(view),
+        least=LEAST,
+    )
+
+
+def stencil(radius: float) -> tuple[Float32[np.ndarray, "phase size size"], int, float]:
+    """Return the weights of a round aperture at every phase, the row of its middle, and the sum of their squares.
+
+    A weight is the share of a pixel that lies inside; their sum is made 1.
+    """
+    left = int(np.ceil(radius + 0.5)) - 1
+    right = int(np.ceil(radius + 0.5 + (PHASES - 1) / PHASES)) - 1
+    size = left + right + 1
+    fine = (np.arange(size * FINE) + 0.5) / FINE - 0.5
+    weights = np.empty((PHASES * PHASES, size, size), dtype=np.float32)
+    for phase in range(PHASES * PHASES):
+        down, along = fine - left - phase // PHASES / PHASES, fine - left - phase % PHASES / PHASES
+        inside = (down[:, None] ** 2 + along**2 <= radius**2).reshape(size, FINE, size, FINE).mean(axis=(1, 3))
+        weights[phase] = inside / inside.sum()
+    return weights, left, float((weights.astype(np.float64) ** 2).sum(axis=(1, 2)).mean())
+
+
+def _holes(half: Float[np.ndarray, "2 2"]) -> tuple[Float[np.ndarray, "kind 2"], float]:
+    """Return where the half lattice is emptiest, in its vectors, and how far from there the nearest site is.
+
+    One place in each cell where that is its middle, or two opposite ones.
+    """
+    steps = np.arange(49) / 48.0
+    inside = np.stack(np.meshgrid(steps, steps, indexing="ij"), axis=-1).reshape(-1, 2)
+    corners = np.stack(np.meshgrid(np.arange(-1, 3), np.arange(-1, 3), indexing="ij"), axis=-1).reshape(-1, 2)
+    distance = np.linalg.norm((inside[:, None, :] - corners) @ half, axis=-1).min(axis=1)
+    middle = np.array([0.5, 0.5])
+    there = float(np.linalg.norm((middle - corners) @ half, axis=-1).min())
+    if there >= 0.93 * distance.max():
+        return middle[None], there
+    deepest = inside[int(np.argmax(distance))]
+    return np.stack([deepest, 1.0 - deepest]), float(distance.max())
+
+
+def _nearest(kinds: Float[np.ndarray, "kind 2"], half: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "hole 2"]:
+    """Return the holes around the site (0, 0), in half lattice vectors."""
+    cells = np.stack(np.meshgrid(np.arange(-2, 2), np.arange(-2, 2), indexing="ij"), axis=-1).reshape(-1, 2)
+    every = (kinds[:, None, :] + cells).reshape(-1, 2)
+    distance = np.linalg.norm(every @ half, axis=1)
+    return every[distance <= 1.1 * distance.min()]
+
+
+def _near(whole: Bool[np.ndarray, "y x"], size: int) -> Bool[np.ndarray, "y x"]:
+    """Return the corners from which a square of `size` meets something that does not count."""
+    if whole.all():
+        return np.zeros(whole.shape, dtype=bool)
+    height, width = whole.shape
+    sums = np.zeros((height + 1, width + 1), dtype=np.int64)
+    sums[1:, 1:] = np.cumsum(np.cumsum(~whole, axis=0), axis=1)
+    down, along = np.minimum(np.arange(height) + size, height), np.minimum(np.arange(width) + size, width)
+    inside: Int64[np.ndarray, "y x"] = sums[down][:, along] - sums[:height][:, along] - sums[down][:, :width]
+    return (inside + sums[:height, :width]) > 0
+
+
+@lru_cache(maxsize=8)
+def rings_of(view: View, images: tuple[tuple[float, float, float, float], ...], moment: int, factor: int) -> Rings:
+    """Return the rows of squares in each ring: (inner radius, outer radius, k_y, k_x of its middle from the beam)."""
+    far = max((outer + np.hypot(down, along) for _, outer, down, along in images), default=0.0) / factor
+    middle = int(np.ceil(far)) + 1
+    spans = np.zeros((len(images), 2 * middle + 1, 4), dtype=np.int64)
+    spans[..., 1] = spans[..., 3] = -1
+    for number, (inner, outer, down, along) in enumerate(images):
+        for row in range(-middle, middle + 1):
+            off = row - down / factor
+            for first, radius in ((0, outer / factor), (2, inner / factor)):
+                if abs(off) <= radius and radius > 0:
+                    half = float(np.sqrt(radius**2 - off**2))
+                    begin, end = int(np.ceil(along / factor - half)), int(np.floor(along / factor + half))
+                    spans[number, row + middle, first : first + 2] = begin, end
+    return Rings(spans, middle, moment)
+
+
+@lru_cache(maxsize=8)
+def units_per_electron(view: View) -> float:
+    """Return how many counts one electron makes: variance over mean of what lies between the disks.
+
+    The slope of one against the other over all angles, so that an offset does not matter; 1 for detectors that count.
+    """
+    rows, columns = np.indices(view.mean.shape)
+    away = np.stack([rows - view.centre_px[0], columns - view.centre_px[1]], axis=-1)
+    dark = view.variance > 0
+    if np.isfinite(view.lattice_px).all():
+        half = view.lattice_px / 2.0
+        index = away @ np.linalg.inv(half)
+        dark &= np.linalg.norm((index - np.rint(index)) @ half, axis=-1) > 1.1 * view.radius_px
+    else:
+        dark &= np.hypot(away[..., 0], away[..., 1]) > 3.0 * view.radius_px
+    ring: Int64[np.ndarray, " pixel"] = (np.hypot(*away[dark].T) / max(4.0, view.radius_px)).astype(np.int64)
+    pixels = np.bincount(ring)
+    full = pixels >= 50
+    if full.sum() < 3:
+        return 1.0
+    mean = np.bincount(ring, view.mean[dark])[full] / pixels[full]
+    spread = np.bincount(ring, view.variance[dark])[full] / pixels[full]
+    weight = np.sqrt(pixels[full]) / np.maximum(spread, 1e-12)
+    slope = float(np.polyfit(mean, spread, 1, w=weight)[0])
+    return slope if np.isfinite(slope) and (slope > 1.25 or 0.0 < slope < 0.8) else 1.0
