@@ -43,20 +43,21 @@ class Patches:
 class Card:
     """What is written on a model: enough to use it rightly, to judge it, and to make it again."""
 
-    kind: Literal["finder", "regressor", "published"]
-    """Finds columns; tells displacement, ours; tells displacement, the published network."""
+    kind: Literal["finder", "regressor", "published", "pattern bank", "pattern small", "pattern published"]
+    """Finds columns; tells displacement, ours; tells displacement, the published network. Those of patterns tell the
+    class of a diffraction pattern, by virtual detectors, a small network, or the published one."""
     architecture: Mapping[str, Any]
     """Options of the network by name."""
     members: int
     """Number of networks in the ensemble."""
     targets: tuple[str, ...]
-    """What it tells; empty for a finder."""
+    """What it tells; empty for a finder, the classes for patterns."""
     window_px: int
-    """Edge of the window that it sees, in network px."""
+    """Edge of the window that it sees, in network px; of a diffraction pattern in px, 0 where it sees detectors."""
     windows: Windows
     """Where windows stood in training."""
     cell_px: float = NETWORK_CELL_PX
-    """Edge of a unit cell in the images that it sees."""
+    """Edge of a unit cell in the images that it sees; says nothing of diffraction patterns."""
     calibration: Mapping[str, Any] = field(default_factory=dict)
     """Factor on sigma and quantiles of the standardised error, from regions held out."""
     unfamiliar: Mapping[str, Any] = field(default_factory=dict)

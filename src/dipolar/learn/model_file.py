@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +26,7 @@ from dipolar.learn.json_text import to_json
 FORMAT = "dipolar model"
 VERSION = 1
 """Raised when an older dipolar could not use the model any more."""
-KINDS = ("finder", "regressor", "published")
+KINDS = get_args(get_type_hints(Card)["kind"])
 SHOWN = 5
 """How many of the tensors that are wrong an error names."""
 

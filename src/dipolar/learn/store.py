@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from dipolar.core.errors import FormatError
 from dipolar.core.learning import Card
 from dipolar.learn.calibration import Calibration
 from dipolar.learn.familiarity import Familiarity
@@ -65,6 +66,12 @@ def read_model(path: str | Path) -> Model:
 
 def of_card(card: Card) -> nn.Module:
     """Return a network of the architecture on a card, its weights yet to be filled in."""
+    if card.kind.startswith("pattern"):
+        raise FormatError(
+            "columns and displacement are told by a network of images.",
+            got=f"a classifier of diffraction patterns: {', '.join(card.targets)}",
+            do="dipolar scan map SCAN --model MODEL",
+        )
     if card.kind == "published":
         return PublishedDCNN(**card.architecture)
     return build(card.kind, card.architecture, seed=0)
