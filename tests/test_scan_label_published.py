@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import realdata
 
+import realdata
 from dipolar.core.scanning import Labels
 from dipolar.io.label_tables import read_labels
 from dipolar.label.agreement import self_consistency
@@ -18,10 +18,11 @@ SHAPE = (34, 206)
 
 def published(*names: str) -> Labels:
     rows = [row for name in names for row in read_labels(realdata.path(f"boracite_labels/{name}.csv")).rows]
-    return labels_of(
-        [Entry(number=n, kind="answer", position=row.position, said=row.label, who="", at="") for n, row in enumerate(rows)],
-        key="", shape=SHAPE,
-    )  # fmt: skip
+    answers = [
+        Entry(number=number, kind="answer", position=row.position, said=row.label, who="", at="")
+        for number, row in enumerate(rows, start=1)
+    ]
+    return labels_of(answers, key="", shape=SHAPE)
 
 
 def test_every_file_is_read_whole():

@@ -18,7 +18,7 @@ class SuggestSettings(LookSettings):
         None,
         description="How positions are chosen: grid, far from each other; adaptive, the published search for walls; "
         "kmeans, patterns unlike each other; margin and disagreement, those that a classifier is least sure of; or "
-        "random. Not given: kmeans for the first 20 labels and until there are two classes, margin after that.",
+        "random. Not given: kmeans for the first 20 labels and until every class has two, margin after that.",
     )
     step: int | None = Field(
         None, ge=1, description="Step of the coarse grid in probe positions. Not given: about 25 positions on the scan."

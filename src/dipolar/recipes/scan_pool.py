@@ -1,13 +1,12 @@
-"""What strategies that look at patterns are given: features or probabilities of a sample of the scan."""
+"""A sample of the patterns of a scan, and how it is read in few and long pieces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Int64
 
-from dipolar.core.contracts import Progress, silent
 from dipolar.core.scanning import Labels, Scan
 
 Pool = Int64[np.ndarray, " pattern"]
@@ -60,42 +59,6 @@ def spans_of(numbers: Pool, chunk: int) -> Iterator[tuple[int, int, Pool]]:
         else:
             for number in part.tolist():
                 yield number, number + 1, np.array([number])
-
-
-def features_of(
-    scan: Scan, numbers: Pool, *, patterns: int = 256, progress: Progress = silent
-) -> Float32[np.ndarray, "pattern feature"]:
-    """Return what a bank of virtual detectors sees in patterns, relative to main disks and background.
-
-    Parameters
-    ----------
-    scan
-        The scan.
-    numbers
-        Which patterns.
-    patterns
-        Patterns in which beam, disks and lattice are found.
-    progress
-        Told how far it has come.
-
-    Raises
-    ------
-    ScanError
-        No beam or no lattice was found.
-    """
-    from dipolar.locate.beam import centres, look_at
-    from dipolar.measure.bank import bank_counts, bank_for, ratios
-
-    view = look_at(scan, patterns=patterns, progress=progress)
-    bank = bank_for(view)
-    parts, done = [], 0
-    for start, stop, part in spans_of(numbers, chunk_of(scan)):
-        read = scan.frames.read(start, stop)[part - start]
-        middle, _ = centres(read, view)
-        parts.append(ratios(bank_counts(read, middle, view, bank), bank))
-        done += len(part)
-        progress("looking at patterns", done / len(numbers))
-    return np.concatenate(parts)
 
 
 def chunk_of(scan: Scan) -> int:

@@ -11,12 +11,13 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
 from dipolar.core.scanning import Labels, Scan
 from dipolar.label import querying, sampling
-from dipolar.label.consensus import consensus
+from dipolar.label.consensus import consensus, per_class
 from dipolar.label.entries import labels_of, standing, waiting
 from dipolar.label.journal import Journal, positions_waiting
 from dipolar.label.positions import Positions, check_step, open_positions
 from dipolar.recipes.scan_label_settings import Strategy, SuggestSettings
-from dipolar.recipes.scan_pool import features_of, pool_of
+from dipolar.recipes.scan_pool import pool_of
+from dipolar.recipes.scan_query import features_of, probabilities_of
 
 FEW = 20
 """Labels up to which unlike patterns tell more than doubtful ones, as a classifier of so few is unsure of the wrong."""
@@ -108,17 +109,18 @@ def choose(
         return sampling.adaptive(labels, n, rng=rng, step=settings.step, free=free)
     pool = pool_of(labels, free, settings.pool, rng)
     if strategy == "kmeans":
-        features = features_of(scan, pool, patterns=settings.patterns, progress=progress)
-        return querying.kmeans(labels, n, features, rng=rng, patterns=pool, free=free)
-    query = querying.margin if strategy == "margin" else querying.disagreement
-    probabilities = probabilities_of(scan, labels, pool, settings, strategy=strategy, progress=progress)
-    return query(labels, n, probabilities, rng=rng, patterns=pool, free=free)
+        seen = features_of(scan, pool, settings, progress=progress)
+        return querying.kmeans(labels, n, seen, rng=rng, patterns=pool, free=free)
+    members = probabilities_of(scan, labels, pool, settings, several=strategy == "disagreement", progress=progress)
+    query = querying.disagreement if strategy == "disagreement" else querying.margin
+    return query(labels, n, members, rng=rng, patterns=pool, free=free)
 
 
 def strategy_for(labels: Labels) -> Strategy:
-    """Return the strategy that serves best with so many labels."""
+    """Return the strategy that serves best with so many labels: a classifier needs two of every class."""
     agreed = consensus(labels).labels
-    return "kmeans" if len(agreed.label) < FEW or len(np.unique(agreed.label)) < 2 else "margin"
+    counts = [count for count in per_class(agreed).values() if count]
+    return "kmeans" if len(agreed.label) < FEW or len(counts) < 2 or min(counts) < 2 else "margin"
 
 
 def plan_of(strategy: Strategy, settings: SuggestSettings, shape: tuple[int, int]) -> str:
