@@ -28,20 +28,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dipolar.core.unmixing import Components, Stack
+from dipolar.core.unmixing import Components
 from dipolar.simulate import Polydomain, Superlattice, VariantSettings, Vortices, variant_set
 from dipolar.unmix import (
-    ICA,
-    MDS,
-    NMF,
     PCA,
-    TSNE,
-    AbstractUnmixing,
     GaussianMixture,
-    Isomap,
     KMeans,
     adjusted_rand,
-    cluster_latent,
     separation,
 )
 from harness import rvae_truth
@@ -50,6 +43,7 @@ from harness.machine import announce
 from harness.rows import read, write
 from harness.table import Score, Table, Target
 from harness.unmix_figures import indices_figure, maps_figure
+from harness.unmix_ways import WAYS, Way, clustered
 
 PUBLISHED_PATCHES, PUBLISHED_PX = 23_340, 48
 ALL_CPU_S = Target(high=600.0, form="{:.0f}")
@@ -60,40 +54,6 @@ BIT = Target(high=0.05, form="{:.2f}")
 FILMS = {"superlattice": Superlattice(), "polydomain": Polydomain()}
 WINDOWS_PX = (20, 26, 36, 48, 54, 64)
 CLUSTERS = (2, 4, 8)
-Way = AbstractUnmixing | rvae_truth.Rvae
-
-WAYS: dict[str, tuple[Way, str]] = {
-    "PCA": (PCA(components=8), "patch"),
-    "NMF": (NMF(components=8), "range"),
-    "ICA": (ICA(components=8), "patch"),
-    "k-means": (KMeans(clusters=4), "patch"),
-    "GMM": (GaussianMixture(clusters=4), "patch"),
-    "t-SNE": (TSNE(), "patch"),
-    "MDS": (MDS(), "patch"),
-    "Isomap": (Isomap(), "patch"),
-    "rVAE": (rvae_truth.Rvae(), "patch"),
-}
-"""Each way and the normalisation of its patches."""
-
-
-def clustered(way: Way, found: Components, stack: Stack, clusters: int, seed: int) -> np.ndarray:
-    """Return the cluster of each patch: by the method itself where it clusters, else by a mixture of its scores.
-
-    Of the autoencoder, four are the peaks of its angle (patches that it cannot tell are a class of their own), eight a
-    mixture of its latents and the angle, two one of its latents alone.
-    """
-    rng = np.random.default_rng(seed)
-    if found.angles is not None:
-        angles = found.angles
-        if clusters == 4:
-            return np.where(angles.variant < 0, len(angles.variant_deg), angles.variant)
-        angle = angles.angle_deg if clusters == 8 else None
-        return cluster_latent(angles.latent, angle, clusters=clusters, rng=rng).cluster
-    if isinstance(way, (KMeans, GaussianMixture)):
-        cluster = replace(way, clusters=clusters).unmix(stack, rng=rng).cluster
-        assert cluster is not None
-        return cluster
-    return cluster_latent(found.scores, clusters=clusters, rng=rng).cluster
 
 
 def methods(options: argparse.Namespace, score: Score) -> None:
