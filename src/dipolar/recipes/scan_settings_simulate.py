@@ -118,6 +118,13 @@ class SimulateScanSettings(Settings):
         1.5, ge=0, le=1000, description="Width of the wall's tanh profile, in probe steps; 0 for sharp walls."
     )
     curvature: float = Field(1.0, ge=0, le=3, description="How much walls bend: 0 for straight ones.")
+    crystal: int = Field(
+        0,
+        ge=0,
+        le=2**31,
+        description="Number of the crystal, which draws the intensities of reflections: scans with the same one are "
+        "of one material, whatever their seed.",
+    )
     lattice_px: LatticePx | None = Field(
         None,
         description="Length of both reciprocal lattice vectors, or the two as y1,x1,y2,x2. Not given: 37 px on a "
@@ -147,8 +154,11 @@ class SimulateScanSettings(Settings):
     contrast: float = Field(
         0.35, ge=0, le=0.9, description="How much the thickness changes single reflections, relative."
     )
+    thickness: float = Field(
+        1.0, ge=0.4, le=2, description="Mean thickness, relative to that of other scans of this crystal."
+    )
     thickness_variation: float = Field(
-        0.10, ge=0, le=0.3, description="Standard deviation of the thickness over the scan, relative."
+        0.10, ge=0, le=0.3, description="Standard deviation of the thickness over the scan, in the same unit."
     )
     bend: float = Field(
         0.15, ge=0, le=0.3, description="Relative difference of Friedel pairs that bending of the crystal makes."
@@ -174,8 +184,8 @@ class SimulateScanSettings(Settings):
         description="What the share of horizontal gains from that of vertical by the last scan of a series.",
     )
     format: Literal["h5", "npy"] = Field("h5", description="Format of the scans: HDF5 or NumPy.")
-    compression: Literal["none", "bitshuffle"] = Field(
-        "none", description="Compression of HDF5: none, or bitshuffle with LZ4."
+    compression: Literal["none", "bitshuffle-lz4"] = Field(
+        "none", description="Compression of HDF5, which is read faster than from most disks."
     )
     seed: int = Field(0, ge=0, description="Seed of all that is random; the same seed gives the same scan.")
 

@@ -15,6 +15,9 @@ from dipolar.simulate.polydomain import Polydomain, Regions
 from dipolar.simulate.random_films import TrainingFilm, random_film
 from dipolar.simulate.ranges import FilmRanges
 from dipolar.simulate.render import render_columns
+from dipolar.simulate.scan import ScanTruth, SimulatedScan, simulate_scan
+from dipolar.simulate.scan_series import ScanSeriesSettings, SimulatedScanSeries, simulate_scan_series
+from dipolar.simulate.scan_settings import SimulatedScanSettings
 from dipolar.simulate.series import SeriesSettings, SimulatedSeries, simulate_series
 from dipolar.simulate.settings import FilmSettings
 from dipolar.simulate.superlattice import Superlattice
@@ -38,8 +41,13 @@ __all__ = [
     "Material",
     "Polydomain",
     "Regions",
+    "ScanSeriesSettings",
+    "ScanTruth",
     "SeriesSettings",
     "Simulated",
+    "SimulatedScan",
+    "SimulatedScanSeries",
+    "SimulatedScanSettings",
     "SimulatedSeries",
     "Superlattice",
     "TrainingFilm",
@@ -58,6 +66,8 @@ __all__ = [
     "render_columns",
     "rms_per_component",
     "simulate_film",
+    "simulate_scan",
+    "simulate_scan_series",
     "simulate_series",
     "simulate_wave",
     "truth_cells",

@@ -43,7 +43,7 @@ class ScanTruth:
     centre_px: Float64[np.ndarray, "scan_y scan_x 2"]
     """(k_y, k_x) of the direct beam."""
     thickness: Float64[np.ndarray, "scan_y scan_x"]
-    """Relative to the mean."""
+    """Relative to 1, at which reflections have their mean intensities."""
     counts: Float64[np.ndarray, "scan_y scan_x"]
     """Mean electrons of each pattern, before the beam stop and dead pixels."""
     lattice_px: Float64[np.ndarray, "2 2"]
@@ -89,13 +89,13 @@ class ScanSpecimen:
 
 def specimen_of(settings: SimulatedScanSettings, seed: int = 0) -> ScanSpecimen:
     """Return a crystal with domains and a detector, all random by seed."""
-    domains, light, detector, shape = (np.random.default_rng((seed, part)) for part in range(4))
+    domains, detector, shape = (np.random.default_rng((seed, part)) for part in range(3))
     size = float(np.hypot(*settings.shape))
     slow = [waves(shape, along=0.35 * size, across=0.35 * size, angle_deg=0.0) for _ in range(3)]
     return ScanSpecimen(
         settings=settings,
         texture=texture(settings, domains),
-        crystal=crystal_of(settings, light),
+        crystal=crystal_of(settings),
         defects=_defects(settings, detector),
         thickness=slow[0],
         bend=(slow[1], slow[2]),
@@ -166,7 +166,7 @@ def scan_of(
     key = int(rng.integers(0, 2**63))
     found = domains_on(domains or specimen.texture, settings.shape, origin=origin, wall_width=settings.wall_width)
     axes = [np.arange(size) + start for size, start in zip(settings.shape, origin, strict=True)]
-    thickness = np.clip(1.0 + settings.thickness_variation * specimen.thickness.on(*axes), 0.3, 2.0)
+    thickness = np.clip(settings.thickness + settings.thickness_variation * specimen.thickness.on(*axes), 0.2, 3.0)
     tilt = settings.bend * np.stack([field.on(*axes) for field in specimen.bend], axis=2)
     counts = settings.electrons * _intensity(settings, rng)
     centre = _centres(settings, rng)

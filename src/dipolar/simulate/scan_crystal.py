@@ -52,7 +52,7 @@ class Crystal:
     """Share of the electrons that fall onto the detector."""
 
 
-def crystal_of(settings: SimulatedScanSettings, rng: np.random.Generator) -> Crystal:
+def crystal_of(settings: SimulatedScanSettings) -> Crystal:
     """Return the crystal: the same intensities for reflections that symmetry makes alike, whatever the lattice."""
     index = _sites(settings)
     vectors, stretch = settings.vectors_px, settings.stretch
@@ -61,7 +61,7 @@ def crystal_of(settings: SimulatedScanSettings, rng: np.random.Generator) -> Cry
     radius = length / settings.lattice_length_px
     odd = index % 2 != 0
     kind = np.where(odd[:, 0], GHOST_HORIZONTAL, np.where(odd[:, 1], GHOST_VERTICAL, MAIN)).astype(np.int8)
-    family, rate, phase, polar = _families(index, rng)
+    family, rate, phase, polar = _families(index, np.random.default_rng((settings.crystal, 17)))
     smooth = (1.0 + (radius / 1.5) ** 2) ** -1.5 * np.exp(-radius / 6.0)
     main, direct = kind == MAIN, length == 0
     disks = 1.0 - settings.direct_share - settings.diffuse_share
@@ -101,7 +101,7 @@ def _caught(crystal: Crystal, settings: SimulatedScanSettings) -> float:
     c, light = crystal, np.empty(len(crystal.share) + 1)
     weights(
         c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast, c.diffuse_share,
-        np.full(4, 0.25), 1.0, np.zeros(2), light,
+        np.full(4, 0.25), settings.thickness, np.zeros(2), light,
     )  # fmt: skip
     pattern = light[-1] * diffuse_pattern(settings, settings.middle_px)
     spread(pattern, light, *settings.middle_px, c.place_px, c.disk_px)

@@ -55,7 +55,7 @@ class SimulatedFrames(AbstractFrames):
     mixture: Float64[np.ndarray, "pattern 4"]
     """Shares of horizontal, vertical, polar along the beam and cubic."""
     thickness: Float64[np.ndarray, " pattern"]
-    """Relative to the mean."""
+    """Relative to 1, at which reflections have their mean intensities."""
     tilt: Float64[np.ndarray, "pattern 2"]
     """How far the crystal is bent there along (y, x)."""
     electrons: Float64[np.ndarray, " pattern"]

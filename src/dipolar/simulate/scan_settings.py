@@ -50,6 +50,8 @@ class SimulatedScanSettings:
     overlap: float | None = None
     """Positions where horizontal and vertical each have at least this share are labelled none; None: never."""
 
+    crystal: int = 0
+    """Draws the intensities of reflections: scans with the same number are of one material, whatever their seed."""
     lattice_px: float | Lattice | None = None
     """Length of both reciprocal lattice vectors at a right angle, or the two as rows (k_y, k_x)."""
     rotation_deg: float = 0.0
@@ -68,8 +70,10 @@ class SimulatedScanSettings:
     """Share of electrons between the disks."""
     contrast: float = 0.35
     """How much the thickness changes single reflections: amplitude, relative, of their oscillation."""
+    thickness: float = 1.0
+    """Mean thickness, relative to that of the other scans of this crystal."""
     thickness_variation: float = 0.10
-    """Standard deviation of the thickness over the scan, relative."""
+    """Standard deviation of the thickness over the scan, in the same unit."""
     bend: float = 0.15
     """Standard deviation of the relative difference of Friedel pairs that bending makes."""
     intensity_variation: float = 0.05
@@ -216,6 +220,8 @@ LIMITS = {
     "direct_share": (0, 0.95),
     "diffuse_share": (0, 0.95),
     "contrast": (0, 0.9),
+    "crystal": (0, 2**31),
+    "thickness": (0.4, 2.0),
     "thickness_variation": (0, 0.3),
     "bend": (0, 0.3),
     "intensity_variation": (0, 0.3),
