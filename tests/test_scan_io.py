@@ -11,7 +11,7 @@ from dipolar import open_scan
 from dipolar.io import write_scan
 
 SHAPE, PATTERN = (5, 7), (12, 10)
-FORMATS = [("a.npy", None), ("a.h5", None), ("a.hdf5", "bitshuffle")]
+FORMATS = [("a.npy", None), ("a.h5", None), ("a.hdf5", "bitshuffle"), ("a.zarr", None), ("b.zarr", "bitshuffle")]
 
 
 def counts(dtype="u2", seed=0):

@@ -34,7 +34,7 @@ def read_master(path: Path, file: Any, *, growing: bool) -> Found:
     """
     links = [(key, link) for key in sorted(file["entry/data"]) if (link := _link(file, key)) is not None]
     parts: list[AbstractFrames] = []
-    names, stored = [], ""
+    names, stored, remark = [], "", ""
     for number, (_, (name, inside)) in enumerate(links):
         source = path.with_name(name)
         if not source.is_file():
@@ -46,7 +46,8 @@ def read_master(path: Path, file: Any, *, growing: bool) -> Found:
                 do="copy it into the same folder",
             )
         with open_hdf5(source, growing=growing) as data:
-            frames, stored = hdf5_frames(source, data[inside], (0,), growing=growing and number == len(links) - 1)
+            frames, stored, said = hdf5_frames(source, data[inside], (0,), growing=growing and number == len(links) - 1)
+            remark = remark or said
         parts.append(frames)
         names.append(name)
     frames = joined(parts, names)
@@ -60,7 +61,7 @@ def read_master(path: Path, file: Any, *, growing: bool) -> Found:
             *how_stored("DECTRIS master", f"{len(parts)} data file{'s' if len(parts) > 1 else ''}, {stored}"),
             *_facts(file),
         ),
-        remark=f"the master file promises {promised:,.0f}" if missing else "",
+        remark=remark or (f"the master file promises {promised:,.0f}" if missing else ""),
     )
 
 

@@ -30,7 +30,7 @@ def read_hdf5(path: Path, *, select: str | None, growing: bool) -> Found:
         axes = scan_axes(dataset.shape)
         if not growing:
             check_storage(path, dataset)
-        frames, stored = hdf5_frames(path, dataset, axes, growing=growing)
+        frames, stored, remark = hdf5_frames(path, dataset, axes, growing=growing)
         scan = tuple(int(dataset.shape[axis]) for axis in axes)
         scales = scales_of(dataset, file, plain="HDF5")
         return Found(
@@ -44,6 +44,7 @@ def read_hdf5(path: Path, *, select: str | None, growing: bool) -> Found:
                 Fact(name="dataset", value=dataset.name.strip("/"), source="file"),
                 *scales.facts,
             ),
+            remark=remark,
         )
 
 
@@ -102,20 +103,23 @@ def chosen(nodes: list[Any], select: str | None, *, path: Path) -> Any:
             got=f"{path.name} holds none",
             do="check that this is the scan and not an image made from it",
         )
-    named = [node for node in nodes if select is not None and _called(node.name, select)]
+    names = [(node.name or "").strip("/") for node in nodes]  # a Zarr store that is one array has no name
+    named = [node for node, name in zip(nodes, names, strict=True) if select is not None and _called(name, select)]
     if len(named) == 1:
         return named[0]
     if select is None and len(nodes) == 1:
         return nodes[0]
-    listing = "; ".join(f"{node.name.strip('/')} ({describe(node.shape)} {node.dtype})" for node in nodes[:20])
+    listing = "; ".join(
+        f"{name} ({describe(node.shape)} {node.dtype})" for node, name in list(zip(nodes, names, strict=True))[:20]
+    )
     raise SelectionError(
         "the file holds several scans, and one must be named" if select is None else "--select must name one scan",
         got=f"{'' if select is None else repr(select) + '; '}{path.name} holds {listing}",
-        do=f"choose one, for example --select {nodes[0].name.strip('/')}",
+        do=f"choose one, for example --select {names[0]}",
     )
 
 
 def _called(name: str, select: str) -> bool:
     """Tell whether `select` is the name, or its end from a slash on, or a folder in it that no other has."""
-    name, select = name.strip("/"), select.strip("/")
+    select = select.strip("/")
     return name == select or name.endswith("/" + select) or f"/{select}/" in f"/{name}/"

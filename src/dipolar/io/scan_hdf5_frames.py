@@ -12,7 +12,9 @@ from jaxtyping import Shaped
 
 from dipolar.core.errors import DipolarError, FormatError
 from dipolar.core.scanning import AbstractFrames
+from dipolar.io.scan_chunks import chunk_frames, places_of
 from dipolar.io.scan_mapped import MappedFrames, check_range, file_ends
+from dipolar.io.scan_parts import LaterFrames
 
 CACHE_BYTES = 64 << 20
 """Most memory that HDF5 may hold chunks in while one piece is read."""
@@ -155,10 +157,8 @@ def stored_together(chunks: tuple[int, ...] | None, scan: tuple[int, ...]) -> in
     return chunks[1] if scan[1] % chunks[1] == 0 or chunks[1] == 1 else scan[1]
 
 
-def hdf5_frames(
-    path: Path, dataset: Any, axes: tuple[int, ...], *, growing: bool, file_path: Path | None = None
-) -> tuple[AbstractFrames, str]:
-    """Return the patterns of a dataset and how they are stored, in words.
+def hdf5_frames(path: Path, dataset: Any, axes: tuple[int, ...], *, growing: bool) -> tuple[AbstractFrames, str, str]:
+    """Return the patterns of a dataset, how they are stored, and what is wrong with their number, both in words.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def hdf5_frames(
     scan = tuple(int(dataset.shape[axis]) for axis in axes)
     shape_px = (int(dataset.shape[-2]), int(dataset.shape[-1]))
     first = dataset.id.get_offset() if dataset.chunks is None and not dataset.is_virtual else None
-    if first is not None:
+    if first is not None and not growing:
         pattern = shape_px[0] * shape_px[1] * dataset.dtype.itemsize
         count = int(np.prod(scan))
         if path.stat().st_size < first + count * pattern:
@@ -183,8 +183,18 @@ def hdf5_frames(
         mapped = MappedFrames(
             path=path, first=first, step=pattern, stored=dataset.dtype, shape_px=shape_px, promised=count
         )
-        return mapped, "contiguous, memory map"
-    frames = HdfFrames(
+        return mapped, "contiguous, memory map", ""
+    if growing and (dataset.maxshape[axes[0]] is not None or any(n == 0 for n in scan[1:])):
+        raise FormatError(
+            "a dataset that grows has a first axis without an end",
+            got=f"{path.name}: {dataset.name} has {scan[0]} of {dataset.maxshape[axes[0]]}",
+            do="open it without growing when it is written, or let it be written with maxshape=(None, …) in SWMR mode",
+        )
+    places, missing = (None, None) if growing else places_of(dataset)
+    by_place = chunk_frames(path, dataset, axes, places)
+    if by_place is not None:
+        return by_place, _words(dataset), ""
+    frames: AbstractFrames = HdfFrames(
         path=path,
         dataset=dataset.name,
         scan=scan,
@@ -195,7 +205,17 @@ def hdf5_frames(
         chunk=stored_together(tuple(dataset.chunks[axis] for axis in axes) if dataset.chunks else None, scan),
         growing=growing,
     )
-    return frames, _words(dataset)
+    if missing is None:
+        return frames, _words(dataset), ""
+    written = _first_pattern(dataset, axes, scan, missing)
+    return LaterFrames(whole=frames, skip=0, most=written), _words(dataset), "the others were never written"
+
+
+def _first_pattern(dataset: Any, axes: tuple[int, ...], scan: tuple[int, ...], chunk: int) -> int:
+    """Return the first pattern in a chunk that is given by its number."""
+    grid = [-(-size // along) for size, along in zip(dataset.shape, dataset.chunks, strict=True)]
+    place = np.unravel_index(chunk, grid)
+    return int(np.ravel_multi_index([int(place[axis]) * int(dataset.chunks[axis]) for axis in axes], scan))
 
 
 def _words(dataset: Any) -> str:

@@ -46,7 +46,7 @@ def scales_of(dataset: Any, root: Any, *, plain: str) -> Scales:
     plain
         What a file is called that no known program wrote.
     """
-    name = dataset.name.strip("/")
+    name = (dataset.name or "").strip("/")  # a Zarr store that is one array has no name
     folder = name.rpartition("/")[0]
     if name.startswith("Experiments/"):
         return _hyperspy(root, folder)

@@ -66,7 +66,8 @@ class MappedFrames(AbstractFrames):
         check_range(self, start, stop, path=self.path)
         parts = [self._map(number, size) for number, size in self._spans(start, stop)]
         data = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return data.astype(self.dtype, copy=False)
+        data = data.astype(self.dtype, copy=False)
+        return data if self.pixel_steps is None else np.ascontiguousarray(data)
 
     @property
     def _steps(self) -> tuple[int, int]:
@@ -105,7 +106,7 @@ class MappedFrames(AbstractFrames):
             if end > here:
                 ends = number + max(0, (here - begin - self._extent) // self.step + 1)
                 raise file_ends(self.path, number=ends, promised=self.promised)
-            held = _mapping(handle, end - base, base, all_of_it=self.pixel_steps is None)
+            held = mapping(handle, end - base, base, all_of_it=self.pixel_steps is None)
         return np.ndarray(shape, self.stored, buffer=held, offset=begin - base, strides=(self.step, *self._steps))
 
 
@@ -133,7 +134,8 @@ class opened:
         os.close(self.handle)
 
 
-def _mapping(handle: int, size: int, offset: int, *, all_of_it: bool) -> mmap.mmap:
+def mapping(handle: int, size: int, offset: int, *, all_of_it: bool = True) -> mmap.mmap:
+    """Return a read-only map of a part of a file; `all_of_it` where every page of it will be read, and at once."""
     held = mmap.mmap(handle, size, access=mmap.ACCESS_READ, offset=offset)
     if FETCH is not None and all_of_it:
         held.madvise(FETCH)

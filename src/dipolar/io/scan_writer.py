@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dipolar.core.atomic import atomic_file, cannot_write
+from dipolar.core.atomic import atomic_file, beside, cannot_write
 from dipolar.core.errors import OutputError, ScanError, SettingsError
 
 COMPRESSIONS = ("bitshuffle",)
 """Compressions of HDF5 and Zarr that are written: bitshuffle-lz4, which reads faster than most disks."""
+
+CHUNK_BYTES = 8 << 20
+"""Most bytes in a chunk of a Zarr array, but for a single pattern that has more."""
 
 Put = Callable[[int, np.ndarray], None]
 
@@ -35,7 +39,7 @@ def write_scan(
     Parameters
     ----------
     path
-        Ends in .h5, .hdf5 or .npy. What was there is replaced when the last pattern is written, not before.
+        Ends in .h5, .hdf5, .npy or .zarr. What was there is replaced when the last pattern is written, not before.
     shape
         (scan_y, scan_x).
     pattern_px
@@ -45,7 +49,7 @@ def write_scan(
     blocks
         Pieces (pattern, k_y, k_x) of any length, in order. None is kept after it is written.
     compression
-        "bitshuffle" for bitshuffle-lz4, one chunk per pattern; None for contiguous patterns, which are mapped.
+        "bitshuffle" for bitshuffle-LZ4; None for counts as they are, which HDF5 and NumPy files are mapped from.
     step_nm, pixel_mrad
         Distance between probe positions and angle per px; None where unknown. Beside a `.npy`, which has no room for
         them, they go into NAME.npy.json.
@@ -69,13 +73,14 @@ def write_scan(
         )
     if compression is not None and (compression not in COMPRESSIONS or path.suffix.lower() == ".npy"):
         raise SettingsError(
-            "only HDF5 is compressed, by bitshuffle",
+            "only HDF5 and Zarr are compressed, by bitshuffle",
             got=f"{compression!r} for {path.name}",
             do="leave the compression out, or write scan.h5 with compression='bitshuffle'",
         )
     told = {name: value for name, value in (("step_nm", step_nm), ("pixel_mrad", pixel_mrad)) if value is not None}
+    whole = atomic_folder if path.suffix.lower() == ".zarr" else atomic_file
     try:
-        with atomic_file(path) as part, ExitStack() as stack:
+        with whole(path) as part, ExitStack() as stack:
             put = start(part, (*shape, *pattern_px), dtype, compression, told, stack)
             _fill(put, blocks, shape=shape, pattern_px=pattern_px, dtype=dtype)
         _tell_beside(path, told)
@@ -143,6 +148,56 @@ def _start_hdf5(
     return put
 
 
+def _start_zarr(
+    part: Path, shape: tuple[int, ...], dtype: np.dtype[Any], compression: str | None, told: Any, stack: ExitStack
+) -> Put:
+    """Begin a Zarr array whose chunks are whole patterns, some megabytes each; a chunk is written when it is full."""
+    import numcodecs
+    import zarr
+
+    pattern = int(np.prod(shape[2:])) * dtype.itemsize
+    width = max(n for n in range(1, shape[1] + 1) if shape[1] % n == 0 and (n == 1 or n * pattern <= CHUNK_BYTES))
+    codec = None if compression is None else numcodecs.Blosc(cname="lz4", shuffle=numcodecs.Blosc.BITSHUFFLE)
+    array = zarr.open(
+        str(part), mode="w", shape=shape, dtype=dtype, chunks=(1, width, *shape[2:]), compressor=codec, fill_value=0
+    )
+    array.attrs.update({"axes": "scan_y,scan_x,k_y,k_x", **told})
+    full = np.empty((width, *shape[2:]), dtype)
+
+    def put(start: int, block: np.ndarray) -> None:
+        for number, pattern in enumerate(block, start=start):
+            row, column = divmod(number, shape[1])
+            full[column % width] = pattern
+            if (column + 1) % width == 0:
+                array[row, column + 1 - width : column + 1] = full
+
+    return put
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield the name of a folder to write to; it becomes `path` on success, and is removed on any exception.
+
+    Raises
+    ------
+    OutputError
+        Where `path` is there already and no Zarr store.
+    """
+    if path.exists() and not any((path / name).is_file() for name in (".zarray", ".zgroup", "zarr.json")):
+        raise OutputError(
+            "only a Zarr store is replaced by one", got=f"{path} is something else", do="choose another name"
+        )
+    part, old = beside(path), beside(path)
+    try:
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def _close(file: Any) -> None:
     """Close an HDF5 file; what HDF5 says of a full disk only now is an `OSError` as well."""
     try:
@@ -154,15 +209,20 @@ def _close(file: Any) -> None:
 
 
 def _tell_beside(path: Path, told: dict[str, float]) -> None:
-    beside = path.with_name(path.name + ".json")
+    told_in = path.with_name(path.name + ".json")
     if path.suffix.lower() != ".npy":
         return
     if told:
-        with atomic_file(beside) as part:
+        with atomic_file(told_in) as part:
             part.write_text(json.dumps(told), encoding="utf-8")
     else:
-        beside.unlink(missing_ok=True)
+        told_in.unlink(missing_ok=True)
 
 
-WRITERS: dict[str, Callable[..., Put]] = {".h5": _start_hdf5, ".hdf5": _start_hdf5, ".npy": _start_npy}
+WRITERS: dict[str, Callable[..., Put]] = {
+    ".h5": _start_hdf5,
+    ".hdf5": _start_hdf5,
+    ".npy": _start_npy,
+    ".zarr": _start_zarr,
+}
 """Suffix → what begins such a file."""

@@ -77,7 +77,7 @@ def read_zarr(path: Path, *, select: str | None, growing: bool) -> Found:
         scales = scales_of(array, root, plain="Zarr")
         frames = ZarrFrames(
             path=path,
-            array=array.name.strip("/") if hasattr(root, "groups") else "",
+            array=(array.name or "").strip("/"),
             scan=scan,
             axes=axes,
             ndim=array.ndim,
