@@ -324,7 +324,9 @@ def test_a_series_that_only_drifts_shows_the_same_specimen_elsewhere():
         replace(settings, growth=0.6)
 
 
-@pytest.mark.parametrize("options", [["--format", "npy"], ["--compression", "bitshuffle-lz4"], []], ids=str)
+@pytest.mark.parametrize(
+    "options", [["--format", "npy"], ["--format", "zarr"], ["--compression", "bitshuffle"], []], ids=str
+)
 def test_the_command_writes_what_was_simulated(tmp_path, capsys, options):
     out = tmp_path / "scan"
     command = ["simulate", "scan", "--out", str(out), "--scan-shape", "6,9", "--pattern-px", "48,64", "--seed", "7"]
@@ -369,8 +371,8 @@ def test_stopping_leaves_nothing_half_written(tmp_path):
 
 
 def test_what_contradicts_itself_is_refused_before_anything_is_written(tmp_path):
-    settings = SimulateScanSettings(format="npy", compression="bitshuffle-lz4")
-    with pytest.raises(SettingsError, match="only HDF5 is compressed"):
+    settings = SimulateScanSettings(format="npy", compression="bitshuffle")
+    with pytest.raises(SettingsError, match="only HDF5 and Zarr are compressed"):
         write_simulated_scan(tmp_path / "scan", settings=settings)
     with pytest.raises(SettingsError, match="lattice_px"):
         simulate_by_name(lattice_px="0,9,0,18")

@@ -183,9 +183,10 @@ class SimulateScanSettings(Settings):
         le=1,
         description="What the share of horizontal gains from that of vertical by the last scan of a series.",
     )
-    format: Literal["h5", "npy"] = Field("h5", description="Format of the scans: HDF5 or NumPy.")
-    compression: Literal["none", "bitshuffle-lz4"] = Field(
-        "none", description="Compression of HDF5, which is read faster than from most disks."
+    format: Literal["h5", "npy", "zarr"] = Field("h5", description="Format of the scans: HDF5, NumPy or Zarr.")
+    compression: Literal["none", "bitshuffle"] = Field(
+        "none",
+        description="Compression of HDF5 and Zarr: none, or bitshuffle with LZ4, read faster than most disks are.",
     )
     seed: int = Field(0, ge=0, description="Seed of all that is random; the same seed gives the same scan.")
 

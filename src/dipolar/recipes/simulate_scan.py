@@ -18,7 +18,7 @@ from dipolar.core.nouns import Record
 from dipolar.core.scanning import AbstractFrames
 from dipolar.io import result_folder, write_run_json
 from dipolar.io.folder import check_target
-from dipolar.io.scan_writer import write_scan
+from dipolar.io.scan_writer import COMPRESSIONS, write_scan
 from dipolar.io.tables import Table, write_table
 from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
@@ -95,8 +95,8 @@ def write_simulated_scan(
     Parameters
     ----------
     out
-        The folder: scan.h5 (or .npy), truth_domains.csv, truth_walls.csv, run.json. Of a series, scan_000.h5 and so on,
-        each with its tables, and truth_series.csv.
+        The folder: scan.h5 (or .npy, .zarr), truth_domains.csv, truth_walls.csv, run.json. Of a series, scan_000.h5 and
+        so on, each with its tables, and truth_series.csv.
     settings
         What to simulate; None takes the defaults.
     progress
@@ -113,7 +113,7 @@ def write_simulated_scan(
     check_target(out, kind="a simulated scan" if settings.series is None else "a simulated series of scans")
     if settings.format == "npy" and settings.compression != "none":
         raise SettingsError(
-            "only HDF5 is compressed.",
+            "only HDF5 and Zarr are compressed.",
             got=f"format='npy' and compression={settings.compression!r}",
             do="leave one of the two out",
         )
@@ -175,7 +175,7 @@ def _write(
         pattern_px=scan.frames.shape_px,
         dtype=scan.frames.dtype,
         blocks=blocks(scan.frames, progress=lambda fraction: progress("simulating", fraction)),
-        compression=None if settings.compression == "none" else settings.compression,
+        compression=None if settings.compression == "none" else COMPRESSIONS[0],
         step_nm=scan.step_nm,
         pixel_mrad=scan.pixel_mrad,
     )
