@@ -21,6 +21,7 @@ from dipolar.io.result_file import read_run_json, sum_of_record
 FORMAT = "dipolar result"
 KINDS = (
     ("a demonstration", {"result.h5", "truth_cells.csv"}),
+    ("a map of a scan", {"result.h5", "areas.csv"}),
     ("a measurement", {"result.h5"}),
     ("a result of unmixing", {"components.h5"}),
     ("a simulation", {"truth_cells.csv"}),

@@ -1,0 +1,110 @@
+"""Patterns looked at: what is taken from each of them, block by block, for training and for mapping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, Shaped
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.flags import Flag
+from dipolar.core.scanning import Bank, Scan, View
+from dipolar.learn.patterns import AbstractPatternClassifier
+from dipolar.locate.beam import centres
+from dipolar.measure.bank import ratios
+from dipolar.measure.patterns import everything
+from dipolar.measure.virtual import VirtualImages
+from dipolar.recipes.scan_pool import Pool, chunk_of, spans_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """What a classifier is to see of every pattern; work for `dipolar.run.scanning`."""
+
+    view: View
+    """How patterns are looked at."""
+    bank: Bank | None = None
+    """Virtual detectors whose ratios it sees."""
+    size_px: int = 0
+    """Edge of the small copies that it sees; 0: it sees ratios."""
+    images: VirtualImages | None = None
+    """Conventional images that are made besides."""
+
+    def __call__(self, patterns: Shaped[np.ndarray, "pattern k_y k_x"], start: int) -> dict[str, np.ndarray]:
+        """Return "seen", and "centre", "found", "blank", "totals" and the images by name."""
+        made = everything(patterns, self.view, centres, bank=self.bank, size_px=self.size_px, images=self.images)
+        counts = made.pop("counts", None)
+        made.pop("counts_sigma", None)
+        if self.size_px:
+            made["seen"] = made.pop("patch")
+        elif self.bank is not None and counts is not None:
+            made["seen"] = ratios(counts, self.bank)
+        return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Judge:
+    """What a classifier says of every pattern; work for `dipolar.run.scanning`."""
+
+    look: Look
+    """What it is to see."""
+    classifier: AbstractPatternClassifier
+    """Who says it."""
+
+    def __call__(self, patterns: Shaped[np.ndarray, "pattern k_y k_x"], start: int) -> dict[str, np.ndarray]:
+        """Return "probability", "mixture", "flags", and all of `Look` but what was seen."""
+        made = self.look(patterns, start)
+        said = self.classifier.answers(made.pop("seen"), made["totals"])
+        blank, found = made.pop("blank"), made.pop("found")
+        flags = np.where(blank, np.uint32(Flag.BLANK), said.flags)
+        flags = np.where(found | blank, flags, flags | np.uint32(Flag.NO_BEAM)).astype(np.uint32)
+        unknown = blank[:, None]
+        return made | {
+            "probability": np.where(unknown, np.float32(np.nan), said.probability),
+            "mixture": np.where(unknown, np.float32(np.nan), said.mixture),
+            "flags": flags,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """What was seen of some patterns of a scan."""
+
+    numbers: Int64[np.ndarray, " pattern"]
+    """Which patterns."""
+    seen: Float32[np.ndarray, "pattern *shape"]
+    """What a classifier sees of each."""
+    counts: Float32[np.ndarray, " pattern"]
+    """Sum of each."""
+    blank: Bool[np.ndarray, " pattern"]
+    """Which of them hold nothing."""
+
+    def rows(self, numbers: Pool) -> Int64[np.ndarray, " wanted"]:
+        """Return where those patterns are in these arrays."""
+        return np.searchsorted(self.numbers, numbers).astype(np.int64)
+
+
+def look_over(scan: Scan, look: Look, numbers: Pool, *, progress: Progress = silent) -> Seen:
+    """Return what is seen of some patterns; only that is ever in memory as a whole.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    look
+        What is taken from each.
+    numbers
+        Which patterns, in order.
+    progress
+        Told how far it has come.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    done = 0
+    for start, stop, part in spans_of(numbers, chunk_of(scan)):
+        made = look(scan.frames.read(start, stop), start)
+        parts.append({name: made[name][part - start] for name in ("seen", "totals", "blank")})
+        done += len(part)
+        progress("looking at patterns", done / len(numbers))
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Seen(numbers=numbers, seen=whole["seen"], counts=whole["totals"], blank=whole["blank"])

@@ -1,0 +1,236 @@
+"""From a scan and a few labels to a classifier, and how right it is where it did not learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import LabelError
+from dipolar.core.scanning import Labels, Scan
+from dipolar.io.scans import open_scan
+from dipolar.label.consensus import Consensus, check_classes, consensus, per_class
+from dipolar.learn.model_file import model_paths
+from dipolar.learn.pattern_bank_training import survey, train_bank
+from dipolar.learn.pattern_baseline import position_only
+from dipolar.learn.pattern_scores import folds_of
+from dipolar.learn.pattern_store import save_classifier
+from dipolar.learn.patterns import AbstractPatternClassifier
+from dipolar.locate.beam import look_at
+from dipolar.measure.bank import bank_for
+from dipolar.recipes.scan_label import labels_for
+from dipolar.recipes.scan_look import Look, Seen, look_over
+from dipolar.recipes.scan_pool import Pool
+from dipolar.recipes.scan_settings import ScanTrainSettings
+from dipolar.recipes.settings import change
+
+EACH = 2
+"""Labels that every class needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainedScan:
+    """A classifier, and what it learned from."""
+
+    classifier: AbstractPatternClassifier
+    """Calibrated; its metrics are those of labels that were held out by blocks of the scan."""
+    agreed: Consensus
+    """One label per position."""
+    position_only: float
+    """Share of the labels that their nearest neighbours on the scan would give, without a look at any pattern."""
+    notes: tuple[str, ...]
+    """What should be known of it."""
+
+
+def train_on_scan(
+    scan: str | Path | Scan,
+    labels: str | Path | Labels,
+    *,
+    settings: ScanTrainSettings | None = None,
+    progress: Progress = silent,
+    **changes: Any,
+) -> TrainedScan:
+    """Return a classifier of the diffraction patterns of a scan, learned from a few labels.
+
+    Parameters
+    ----------
+    scan
+        A file, or what `dipolar.open_scan` returned.
+    labels
+        A journal, a table, or `Labels`.
+    settings
+        How to train; None takes the defaults.
+    progress
+        Told how far it has come.
+    **changes
+        Settings to change by name, for example ``classifier="small", ensemble=3``.
+
+    Raises
+    ------
+    LabelError
+        If the labels are of another scan, of one class only, or too few.
+    ScanError
+        If no beam, or no lattice, is found in the patterns.
+    """
+    settings = change(settings or ScanTrainSettings(), changes)
+    opened = scan if isinstance(scan, Scan) else open_scan(scan, **settings.opening)
+    said = labels if isinstance(labels, Labels) else labels_for(opened, labels)
+    check_owner(said, opened)
+    agreed = consensus(said)
+    check_classes(agreed.labels, each=EACH)
+    labelled = np.ravel_multi_index(tuple(agreed.labels.positions.T), opened.shape).astype(np.int64)
+    look = look_for(opened, settings, progress=progress)
+    seen = look_over(opened, look, numbers_of(opened, labelled, settings.familiar), progress=progress)
+    rows = seen.rows(labelled)
+    check_patterns(agreed.labels, seen, rows)
+    progress("learning", 0.0)
+    classifier = taught(opened, agreed.labels, look, seen, labelled, settings, progress=progress)
+    progress("learning", 1.0)
+    return TrainedScan(
+        classifier=classifier,
+        agreed=agreed,
+        position_only=by_position(agreed.labels),
+        notes=tuple(notes_of(agreed, classifier)),
+    )
+
+
+def check_owner(labels: Labels, scan: Scan) -> None:
+    """Refuse labels of another scan.
+
+    Raises
+    ------
+    LabelError
+        If key or shape differ.
+    """
+    if (labels.key, labels.shape) != (scan.key, scan.shape):
+        raise LabelError(
+            "labels belong to the scan whose patterns were looked at.",
+            got=f"labels of scan {labels.key}, {labels.shape}; this one is {scan.key}, {scan.shape}",
+            do="give the scan that was labelled, with the same --scan-shape",
+        )
+
+
+def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = silent) -> Look:
+    """Return what the classifier that is asked for shall see of every pattern."""
+    view = look_at(scan, patterns=settings.patterns, progress=progress)
+    if settings.classifier == "bank":
+        return Look(view=view, bank=bank_for(view))
+    return Look(view=view, size_px=settings.size_px)
+
+
+def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Pool:
+    """Return the patterns that are looked at: those with a label, and others spread evenly over the scan."""
+    most = min(scan.frames.count, scan.count)
+    others = np.unique(np.linspace(0, most - 1, min(familiar, most)).round().astype(np.int64))
+    return np.union1d(labelled, others).astype(np.int64)
+
+
+def check_patterns(labels: Labels, seen: Seen, rows: Pool) -> None:
+    """Refuse labels of patterns that hold nothing.
+
+    Raises
+    ------
+    LabelError
+        If one does; the message names the first.
+    """
+    empty = np.flatnonzero(seen.blank[rows])
+    if len(empty):
+        y, x = labels.positions[empty[0]].tolist()
+        raise LabelError(
+            "a labelled pattern has something to see.",
+            got=f"{len(empty)} labelled patterns are empty or constant, the first at scan_y {y}, scan_x {x}",
+            do="undo these labels: dipolar scan label SCAN --labels FILE --undo N",
+        )
+
+
+def taught(
+    scan: Scan,
+    labels: Labels,
+    look: Look,
+    seen: Seen,
+    labelled: Pool,
+    settings: ScanTrainSettings,
+    *,
+    progress: Progress = silent,
+) -> AbstractPatternClassifier:
+    """Return a classifier that learned from what was seen."""
+    rows = seen.rows(labelled)
+    fold = folds_of(labels.positions, labels.shape)
+    surveyed = survey(seen.seen[~seen.blank], seen.counts[~seen.blank])
+    return train_bank(
+        surveyed,
+        seen.seen[rows],
+        labels.label,
+        labels.names,
+        fold=fold,
+        bank=look.bank,
+        key=scan.key,
+        members=settings.ensemble,
+        seed=settings.seed,
+    )
+
+
+def by_position(labels: Labels) -> float:
+    """Return the share of labels that equal that of the nearest other label on the scan."""
+    right = []
+    for row in range(len(labels.label)):
+        others = np.arange(len(labels.label)) != row
+        votes = position_only(
+            labels.positions[others], labels.label[others], labels.positions[row : row + 1], len(labels.names)
+        )
+        right.append(float(votes[0, labels.label[row]]))
+    return float(np.mean(right))
+
+
+def notes_of(agreed: Consensus, classifier: AbstractPatternClassifier) -> list[str]:
+    """Return sentences that a user of the model should know."""
+    notes = list(classifier.notes)
+    lost = [item for item in agreed.contradictions if not item.settled]
+    if lost:
+        notes.append(
+            f"{len(lost)} positions were called by two names equally often and teach nothing: "
+            + ", ".join(f"({y}, {x})" for y, x in (item.position for item in lost[:5]))
+        )
+    return notes
+
+
+def write_classifier(trained: TrainedScan, path: str | Path) -> Path:
+    """Write the model, NAME.safetensors with its card NAME.json beside it, and return the first.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    save_classifier(trained.classifier, path)
+    return model_paths(path)[0]
+
+
+def overview_of(trained: TrainedScan) -> dict[str, Any]:
+    """Return what was trained in plain values, for ``--json``."""
+    return {
+        "classifier": trained.classifier.kind,
+        "labels": len(trained.agreed.labels.label),
+        "classes": per_class(trained.agreed.labels),
+        "contradictions": len(trained.agreed.contradictions),
+        "held_out": dict(trained.classifier.metrics),
+        "position_only": trained.position_only,
+        "notes": list(trained.notes),
+    }
+
+
+def headline_of(trained: TrainedScan) -> list[str]:
+    """Return what was trained in a few lines for people."""
+    counts = per_class(trained.agreed.labels)
+    metrics = trained.classifier.metrics
+    recalls = ", ".join(
+        f"{name} {100 * metrics[f'recall of {name}']:.0f} %" for name in counts if f"recall of {name}" in metrics
+    )
+    return [
+        f"{sum(counts.values())} positions labelled: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
+        f"held out by blocks of the scan: {100 * metrics['accuracy']:.1f} % right ({recalls}); "
+        f"position alone {100 * trained.position_only:.1f} %",
+    ]
