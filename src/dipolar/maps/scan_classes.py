@@ -18,6 +18,8 @@ NO_CLASS = Flag.BLANK | Flag.UNKNOWN_CLASS
 """Positions with such a flag belong to no class."""
 LEAST = 1e-6
 """Probabilities are never taken to be smaller, so that one pattern cannot outweigh everything around it."""
+PURE = 0.85
+"""A pattern of which no class has so much is a mixture."""
 SWEEPS = 12
 """Rounds in which neighbours are asked."""
 CHANCE = 0.05
@@ -67,9 +69,10 @@ class Classes:
 def classes_of(scan_map: ScanMap, rules: DomainRules) -> Classes:
     """Return one class per position.
 
-    The probabilities are those of patterns by themselves (where a pattern is flagged as a mixture and its shares are
-    known, the shares). They are combined with what the four neighbours are, as in a Potts model whose mean field is
-    iterated; then regions that are small and no surer than chance join what is around them.
+    The probabilities are those of patterns by themselves (where shares are known and a pattern is a mixture, they are
+    its shares: which class is the more probable one there depends on a hair). They are combined with what the four
+    neighbours are, as in a Potts model whose mean field is iterated; then regions that are small and no surer than
+    chance join what is around them.
 
     Parameters
     ----------
@@ -85,7 +88,7 @@ def classes_of(scan_map: ScanMap, rules: DomainRules) -> Classes:
     if scan_map.mixture is not None:
         there = known & np.isfinite(scan_map.mixture).all(axis=2)
         share = np.where(there[..., None], np.nan_to_num(scan_map.mixture.astype(np.float64)), probability)
-        mixed = there & ((scan_map.flags & np.uint32(Flag.MIXED)) != 0)
+        mixed = there & (share.max(axis=2) < PURE)
         probability = np.where(mixed[..., None], _normed(np.clip(share, 0.0, None)), probability)
     asked = _with_neighbours(probability, known, rules.coupling)
     label = np.where(known, np.argmax(asked, axis=2), -1).astype(np.int32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.ndimage import gaussian_filter1d
 
 from dipolar.core.errors import ScanError
 from dipolar.core.scanning import ScanDomains, ScanSeries, ScanWall, WallTrack
@@ -15,9 +15,11 @@ from dipolar.core.scanning import ScanDomains, ScanSeries, ScanWall, WallTrack
 FARTHEST = 12.0
 """Probe steps that a wall may move from one scan to the next."""
 ALIKE = 0.5
-"""Share of the points of a wall that must find the next one in front of or behind them."""
-ACROSS = 0.7
-"""Cosine of the angle to the normal up to which a point of the next wall is in front of or behind this one."""
+"""Share of the points of each of two walls that must find the other in front of or behind them."""
+MOST = 400
+"""Points of a wall that are asked."""
+BENDS = 4.0
+"""Standard deviation, in probe steps, of the smoothing of normals: bends that are only noise turn none."""
 TOGETHER = 5.0
 """Probe steps along a wall over which errors of its place are alike, for the error of their mean."""
 
@@ -123,21 +125,44 @@ def _continued(tracks: list[_Track], walls: tuple[ScanWall, ...], number: int) -
 
 def _step(one: ScanWall, other: ScanWall) -> tuple[float, float] | None:
     """Return how far a wall has moved to the right to become another, and their mean distance; None if it is not."""
-    if {one.before, one.after} != {other.before, other.after} or not (len(one.points) and len(other.points)):
+    if {one.before, one.after} != {other.before, other.after} or min(len(one.points), len(other.points)) < 3:
         return None
-    distance, nearest = cKDTree(other.points).query(one.points)
-    off = other.points[nearest] - one.points
-    along = np.sum(off * _normal(one.points), axis=1)
-    facing = (np.abs(along) >= ACROSS * distance) & (distance <= FARTHEST)
-    if np.mean(facing) < ALIKE:
+    ahead, back = _along_normals(one, other), _along_normals(other, one)
+    if min(np.mean(np.isfinite(ahead)), np.mean(np.isfinite(back))) < ALIKE:
         return None
-    return float(np.mean(along[facing])), float(np.mean(distance[facing]))
+    # normals of both, as those of a bent wall reach further on its outer side than on its inner one
+    moved = 0.5 * (float(np.nanmean(ahead)) - float(np.nanmean(back)))
+    return moved, float(np.nanmean(np.abs(ahead)))
 
 
-def _normal(points: Float[np.ndarray, "point 2"]) -> Float[np.ndarray, "point 2"]:
-    ahead = np.gradient(points, axis=0) if len(points) > 1 else np.ones_like(points)
+def _along_normals(one: ScanWall, other: ScanWall) -> Float[np.ndarray, " point"]:
+    """Return how far along the normals of one wall another lies, nan where it is not met within `FARTHEST`."""
+    points, normal = _evened(one)
+    line = other.points[:: max(1, len(other.points) // MOST)]
+    off = line[None] - points[:, None]
+    # nothing is met along a normal but what crosses it
+    side = np.einsum("pqi,pi->pq", off, np.stack([-normal[:, 1], normal[:, 0]], axis=1))
+    far = np.einsum("pqi,pi->pq", off, normal)
+    crossing = (side[:, 1:] > 0) != (side[:, :-1] > 0)
+    gap = side[:, 1:] - side[:, :-1]
+    share = np.where(crossing, -side[:, :-1] / np.where(gap == 0, 1.0, gap), 0.0)
+    met = np.where(crossing, far[:, :-1] + share * (far[:, 1:] - far[:, :-1]), np.inf)
+    nearest = np.take_along_axis(met, np.argmin(np.abs(met), axis=1)[:, None], axis=1)[:, 0]
+    return np.where(np.abs(nearest) <= FARTHEST, nearest, np.nan)
+
+
+def _evened(wall: ScanWall) -> tuple[Float[np.ndarray, "point 2"], Float[np.ndarray, "point 2"]]:
+    """Return some points of a wall with its normals there, small bends left out."""
+    mode = "wrap" if wall.closed else "nearest"
+    points = wall.points[:-1] if wall.closed else wall.points
+    step = wall.length / max(len(points) - 1, 1)
+    width = min(BENDS, wall.length / 12.0) / max(step, 1e-9)
+    ahead = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0) if wall.closed else np.gradient(points, axis=0)
+    ahead = gaussian_filter1d(ahead, width, axis=0, mode=mode)
     right = np.stack([ahead[:, 1], -ahead[:, 0]], axis=1)
-    return right / np.maximum(np.linalg.norm(right, axis=1), 1e-12)[:, None]
+    right /= np.maximum(np.linalg.norm(right, axis=1), 1e-12)[:, None]
+    some = slice(None, None, max(1, len(points) // MOST))
+    return points[some], right[some]
 
 
 def _mean_sigma(wall: ScanWall) -> float:

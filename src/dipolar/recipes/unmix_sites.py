@@ -71,10 +71,13 @@ def measured_in(
         path = Path(one)
         if (path.is_dir() and any((path / name).is_file() for name in NAMES)) or _is_result(path):
             found = load(path)
-            if isinstance(found, Unmixed):
+            if not isinstance(found, Measurement):
+                told = "a mapped scan"
+                if isinstance(found, Unmixed):
+                    told = f"what {found.components.method} found in {found.image.name or 'an image'}"
                 raise FormatError(
                     "patches are cut from an image whose columns are known.",
-                    got=f"{path}: what {found.components.method} found in {found.image.name or 'an image'}",
+                    got=f"{path}: {told}",
                     do="give the image, or the result of dipolar image measure or predict",
                 )
             file = next((path / name for name in NAMES if (path / name).is_file()), path)

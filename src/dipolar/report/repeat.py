@@ -37,7 +37,7 @@ def repeat_lines(measurement: Measurement) -> Repeat:
     return lines_of(verb, name, measurement.record.settings)
 
 
-def lines_of(verb: str, name: str, settings: Mapping[str, Any]) -> Repeat:
+def lines_of(verb: str, name: str, settings: Mapping[str, Any], *, noun: str = "image") -> Repeat:
     """Return the lines that do the same to a file again.
 
     Parameters
@@ -48,16 +48,18 @@ def lines_of(verb: str, name: str, settings: Mapping[str, Any]) -> Repeat:
         The file.
     settings
         All settings by name; those that are None are left out.
+    noun
+        What it was done to: "image" or "scan".
     """
     settings = {key: value for key, value in settings.items() if value is not None}
-    words = ["dipolar", "image", verb, shlex.quote(name)]
+    words = ["dipolar", noun, verb, shlex.quote(name)]
     for key, value in settings.items():
         if not isinstance(value, Mapping):
             words += _option(key, value)
     toml = toml_text({key: value for key, value in settings.items() if isinstance(value, Mapping)})
     words += ["--settings", "run.toml"] if toml else []
     keywords = "".join(f"\n    {key}={_literal(value)}," for key, value in settings.items())
-    python = f"import dipolar\n\nresult = dipolar.{verb}_image(\n    {_literal(name)},{keywords}\n)"
+    python = f"import dipolar\n\nresult = dipolar.{verb}_{noun}(\n    {_literal(name)},{keywords}\n)"
     return Repeat(command=" ".join(words), python=python, toml=toml)
 
 

@@ -158,13 +158,13 @@ def scale_bar(axes: Axes, pixel_size_pm: float | None, *, below: bool = False) -
         options |= {"scale_loc": "right", "border_pad": 0.5, "pad": 0.0, "box_alpha": 0.0}
     left, right = sorted(axes.get_xlim())
     per_px, unit = (1.0, "px") if pixel_size_pm is None else (pixel_size_pm / 1000.0, "nm")
-    options |= {"fixed_value": _round_length(0.25 * (right - left) * per_px), "fixed_units": unit}
+    options |= {"fixed_value": round_length(0.25 * (right - left) * per_px), "fixed_units": unit}
     if pixel_size_pm is None:
         options["dimension"] = "pixel-length"
     axes.add_artist(ScaleBar(per_px, unit, **options))
 
 
-def _round_length(longest: float) -> float | int:
+def round_length(longest: float) -> float | int:
     """Return the longest of 1, 2, 5, 10, ... that fits into `longest`."""
     power = 10.0 ** math.floor(math.log10(longest))
     length = max(step * power for step in (1.0, 2.0, 5.0) if step * power <= longest * (1 + 1e-9))
