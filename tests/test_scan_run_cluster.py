@@ -126,5 +126,5 @@ def test_libertem_gives_the_same_over_a_cluster_and_with_its_own_reader(url, fra
     path = tmp_path / "patterns.npy"
     patterns = np.fromfile(frames.path, np.uint16).reshape(17, 59, 6, 8)
     np.save(path, patterns)
-    for executor in (LiberTem(cluster=url), LiberTem(path=path), LiberTem(path=path, cluster=url)):
+    for executor in (LiberTem(cluster=url), LiberTem(path=path, kind="npy", cluster=url)):
         same(run_blocks(executor, replace(frames, chunk=50), Looking(), 1003), values_of(frames))

@@ -160,9 +160,10 @@ def _local(workers: int) -> Any:
     from libertem.executor.dask import DaskJobExecutor, cluster_spec
 
     options = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    own = {"host": "127.0.0.1", "memory_limit": 0, "silence_logs": logging.CRITICAL}
     return DaskJobExecutor.make_local(
         # mapped pages of a file would count against a limit of memory, and workers be ended for reading
-        spec=cluster_spec(workers, (), False, num_service=0, options={"host": "127.0.0.1", "memory_limit": 0}),
+        spec=cluster_spec(workers, (), False, num_service=0, options=own),
         cluster_kwargs={"scheduler": {"cls": Scheduler, "options": options}, "silence_logs": logging.CRITICAL},
     )
 
