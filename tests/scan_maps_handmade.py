@@ -155,7 +155,7 @@ def result(
         ),
         means=means,
         view=View(
-            centre_px=(31.5, 31.5), reach_px=4.0, radius_px=0.2 * edge / 8, lattice_px=np.array([[0.0, 8.0], [8.0, 0.0]]),
+            centre_px=(31.5, 31.5), reach_px=4.0, radius_px=1.6, lattice_px=np.array([[0.0, 8.0], [8.0, 0.0]]),
             lattice_sigma_px=np.full((2, 2), 0.01), defective=zero.astype(bool), stopped=False, mean=means.mean(axis=0),
             variance=zero, counts_per_pattern=6e4,
         ),

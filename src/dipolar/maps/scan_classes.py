@@ -92,7 +92,11 @@ def classes_of(scan_map: ScanMap, rules: DomainRules) -> Classes:
         probability = np.where(mixed[..., None], _normed(np.clip(share, 0.0, None)), probability)
     asked = _with_neighbours(probability, known, rules.coupling)
     label = np.where(known, np.argmax(asked, axis=2), -1).astype(np.int32)
-    label = _without_specks(label, np.log(np.maximum(probability, LEAST)), rules.smallest)
+    for _ in range(rules.smallest):
+        settled = without_specks(label, _touching(label), probability, rules.smallest)
+        if np.array_equal(settled, label):
+            break
+        label = settled
     return Classes(label=label, probability=probability, share=share, shares_known=shares_known)
 
 
@@ -118,39 +122,50 @@ def _with_neighbours(
     return found
 
 
-def _without_specks(
-    label: Int32[np.ndarray, "scan_y scan_x"], evidence: Float[np.ndarray, "scan_y scan_x class"], smallest: int
+def without_specks(
+    label: Int32[np.ndarray, "scan_y scan_x"],
+    region: Int32[np.ndarray, "scan_y scan_x"],
+    probability: Float[np.ndarray, "scan_y scan_x class"],
+    smallest: int,
 ) -> Int32[np.ndarray, "scan_y scan_x"]:
-    """Return classes in which every small region is surer of itself than chance allows anywhere in the scan."""
-    needed = np.log(max(label.size, 1) / CHANCE)
-    for _ in range(smallest):
-        region, size = _touching(label)
-        owner, beside = _sides(region)
-        if not len(size) or not len(owner):
-            break
-        # the class that a region shares most of its rim with
-        count = np.zeros((len(size), evidence.shape[2]))
-        np.add.at(count, (owner, label.ravel()[beside]), 1.0)
-        around = np.argmax(count, axis=1)
-        at, inside = np.nonzero(region >= 0), region[region >= 0]
-        for_it = evidence[(*at, label[at])] - evidence[(*at, around[inside])]
-        sure = np.bincount(inside, weights=for_it, minlength=len(size))
-        gone = (size < smallest) & (count.sum(axis=1) > 0) & (sure < needed)
-        if not gone.any():
-            break
-        label = label.copy()
-        turned = gone[inside]
-        label[at[0][turned], at[1][turned]] = around[inside[turned]]
-    return label
+    """Return classes in which every small region is surer of itself than chance allows anywhere in the scan.
+
+    Parameters
+    ----------
+    label
+        Class of each position.
+    region
+        Number of the region of each; -1 where there is no class.
+    probability
+        That of each class at each position.
+    smallest
+        Positions below which a region is small.
+    """
+    size = np.bincount(region[region >= 0])
+    owner, beside = _sides(region)
+    if not len(owner):
+        return label
+    # the class that a region shares most of its rim with
+    count = np.zeros((len(size), probability.shape[2]))
+    np.add.at(count, (owner, label.ravel()[beside]), 1.0)
+    around = np.argmax(count, axis=1)
+    at, inside = np.nonzero(region >= 0), region[region >= 0]
+    evidence = np.log(np.maximum(probability, LEAST))
+    for_it = evidence[(*at, label[at])] - evidence[(*at, around[inside])]
+    sure = np.bincount(inside, weights=for_it, minlength=len(size))
+    gone = (size < smallest) & (count.sum(axis=1) > 0) & (sure < np.log(label.size / CHANCE))
+    found, turned = label.copy(), gone[inside]
+    found[at[0][turned], at[1][turned]] = around[inside[turned]]
+    return found
 
 
-def _touching(label: Int32[np.ndarray, "scan_y scan_x"]) -> tuple[Int32[np.ndarray, "scan_y scan_x"], np.ndarray]:
-    """Return regions whose positions touch at an edge or a corner, and their sizes."""
+def _touching(label: Int32[np.ndarray, "scan_y scan_x"]) -> Int32[np.ndarray, "scan_y scan_x"]:
+    """Return the regions whose positions touch at an edge or a corner."""
     from skimage.measure import label as connected
 
     region = (connected(label + 1, connectivity=2) - 1).astype(np.int32)  # type: ignore[no-untyped-call]
     region[label < 0] = -1
-    return region, np.bincount(region[region >= 0])
+    return region
 
 
 def _sides(region: Int32[np.ndarray, "scan_y scan_x"]) -> tuple[Int64[np.ndarray, " side"], Int64[np.ndarray, " side"]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Bool, Float, Int32, Int64
 from scipy.ndimage import maximum_filter
@@ -9,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from dipolar.core.flags import Flag
 from dipolar.core.scanning import ScanDomains, ScanMap, ScanWall
-from dipolar.maps.scan_classes import Classes, DomainRules, classes_of, regions_of
+from dipolar.maps.scan_classes import Classes, DomainRules, classes_of, regions_of, without_specks
 from dipolar.maps.scan_curve import ScanCurve, moved, smoothed
 from dipolar.maps.scan_outline import Piece, between, levels_of, pieces_of
 from dipolar.maps.scan_profile import raster_error, width_of
@@ -20,7 +22,7 @@ BOTH = 0.5
 """Positions tell the width of a wall where its two classes have more than so much of the share together."""
 WIDE, MOVES = 1.0, 2
 """Walls of so many probe steps or more are moved so many times to where all positions within them say."""
-QUIET, MORE = 0.15, 3.0
+QUIET, MORE = 0.08, 3.0
 """Error of the wall's place in one row of positions up to which it is smoothed as the rules say; where noise makes
 more, smoothing reaches further in proportion, up to so many times."""
 RIM = 1.0 / 12.0
@@ -49,6 +51,12 @@ def domains_of(scan_map: ScanMap, rules: DomainRules | None = None) -> ScanDomai
     classes = classes_of(scan_map, rules)
     levels = levels_of(classes)
     domain = regions_of(classes.label, between(levels))
+    # a position that only touched its region at a corner may have been cut off from it
+    settled = without_specks(classes.label, domain, classes.probability, rules.smallest)
+    if not np.array_equal(settled, classes.label):
+        classes = replace(classes, label=settled)
+        levels = levels_of(classes)
+        domain = regions_of(classes.label, between(levels))
     state, area, area_sigma = _areas(classes, domain)
     fraction, fraction_sigma = _fractions(classes)
     return ScanDomains(

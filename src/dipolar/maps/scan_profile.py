@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 FEWEST = 10
 """Positions beside a wall below which nothing can be said about its width."""
-MOST = 3000
+MOST = 1000
 """Positions that are fitted; of more, every nth."""
 NARROWEST, WIDEST = 0.05, 12.0
 """Half widths ξ that are compared, in probe steps."""
@@ -66,7 +66,7 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
         return UNKNOWN
     every = -(-len(distance) // MOST)
     distance, share = distance[::every], share[::every]
-    widths, places = np.geomspace(NARROWEST, WIDEST, 36), np.linspace(-FARTHEST, FARTHEST, 31)
+    widths, places = np.geomspace(NARROWEST, WIDEST, 28), np.linspace(-FARTHEST, FARTHEST, 21)
     noise = 0.1
     for _ in range(3):
         log_density, rms = _evaluate(distance, share, noise, widths, places)
@@ -75,8 +75,8 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
     above_none = float(log_density.max() - log_density[0].max())
     # once more, only where the density is not negligible
     rows, columns = (np.flatnonzero((log_density > log_density.max() - 9.0).any(axis=axis)) for axis in (1, 0))
-    widths = np.geomspace(widths[max(rows[0] - 1, 0)], widths[min(rows[-1] + 1, len(widths) - 1)], 36)
-    places = np.linspace(places[max(columns[0] - 1, 0)], places[min(columns[-1] + 1, len(places) - 1)], 21)
+    widths = np.geomspace(widths[max(rows[0] - 1, 0)], widths[min(rows[-1] + 1, len(widths) - 1)], 31)
+    places = np.linspace(places[max(columns[0] - 1, 0)], places[min(columns[-1] + 1, len(places) - 1)], 17)
     log_density, _ = _evaluate(distance, share, noise, widths, places)
     density = np.exp(log_density - log_density.max()).sum(axis=1) * widths  # per log ξ
     spread = np.cumsum(0.5 * (density + np.concatenate([[0.0], density[:-1]])))

@@ -119,7 +119,8 @@ def _view(result: ScanResult) -> Iterator[Row]:
             yield Row("Classifier", f"{name} reciprocal lattice vector", with_sigma(length, error, "px"))
         yield Row("Classifier", "dead, hot or hidden pixels", number(int(view.defective.sum())))
     if result.bank is not None:
-        words = f"{number(int(result.bank.main.sum()))} on disks, {number(int((~result.bank.main).sum()))} where ghosts can be"
+        disks, others = int(result.bank.main.sum()), int((~result.bank.main).sum())
+        words = f"{number(disks)} on disks, {number(others)} where ghosts can be"
         yield Row("Classifier", "virtual detectors", number(len(result.bank.sites)), words)
 
 
