@@ -14,9 +14,10 @@ from rich.console import Console
 
 from dipolar.cli.main import app
 from dipolar.core.flags import MEANING
+from dipolar.recipes.align_settings import AlignSettings
 from dipolar.recipes.inside_settings import InsideSettings
 from dipolar.recipes.predict_settings import PredictSettings
-from dipolar.recipes.settings import AlignSettings, MeasureSettings, Settings, SimulateSettings
+from dipolar.recipes.settings import MeasureSettings, Settings, SimulateSettings
 from dipolar.recipes.study_settings import CrossSettings, NoiseSettings
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.unmix_settings import UnmixSettings

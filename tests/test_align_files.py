@@ -13,7 +13,8 @@ from dipolar.cli.main import main
 from dipolar.core.errors import DataError, OutputError
 from dipolar.core.nouns import Image
 from dipolar.io import open_frames, open_image
-from dipolar.recipes.align import align_images, check_target
+from dipolar.recipes.align import align_images
+from dipolar.recipes.align_result import check_target
 from dipolar.recipes.simulate import write_image
 from dipolar.report.alignment import alignment_figure
 from dipolar.simulate import SeriesSettings, benchmark_film, simulate_series

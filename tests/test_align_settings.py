@@ -7,7 +7,8 @@ import pytest
 
 from dipolar.cli.main import main
 from dipolar.core.errors import SettingsError
-from dipolar.recipes.settings import AlignSettings, MeasureSettings, SimulateSettings, change
+from dipolar.recipes.align_settings import AlignSettings
+from dipolar.recipes.settings import MeasureSettings, SimulateSettings, change
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from dipolar.cli.main import app
 from dipolar.core.flags import Flag
 from dipolar.io.images import READERS
+from dipolar.recipes.align_settings import AlignSettings
 from dipolar.recipes.predict_settings import PredictSettings
-from dipolar.recipes.settings import AlignSettings, MeasureSettings, SimulateSettings
+from dipolar.recipes.settings import MeasureSettings, SimulateSettings
 from dipolar.recipes.unmix_settings import UnmixSettings
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from dipolar.align.average import Stack, standard_error
 from dipolar.align.judge import Verdict
-from dipolar.align.rows import Motion
+from dipolar.align.motion import Motion
 from dipolar.align.scan import Scan
 from dipolar.core.alignment import AlignedFrame, Alignment
 from dipolar.core.errors import DataError

@@ -11,10 +11,11 @@ from dipolar.align.average import stack
 from dipolar.align.checks import blank, check_frames, repeated
 from dipolar.align.judge import Verdict, common_margin, judge
 from dipolar.align.lattice import period, repeats
+from dipolar.align.motion import Motion, learn_motion, likeliest
 from dipolar.align.outcome import check_credible, outcome
 from dipolar.align.pairs import compare_all, strangers
 from dipolar.align.rigid import place_pairs
-from dipolar.align.rows import Motion, learn_motion, likeliest, reference_of, row_shifts
+from dipolar.align.rows import reference_of, row_shifts
 from dipolar.align.scan import Scan
 from dipolar.align.settle import settle
 from dipolar.core.alignment import Alignment

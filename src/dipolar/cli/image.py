@@ -9,8 +9,9 @@ from cyclopts import App, Parameter
 
 from dipolar.cli import inside, show, train, unmix
 from dipolar.cli.options import chosen, show_settings
+from dipolar.recipes.align_settings import AlignSettings
 from dipolar.recipes.predict_settings import PredictSettings
-from dipolar.recipes.settings import AlignSettings, MeasureSettings
+from dipolar.recipes.settings import MeasureSettings
 
 if TYPE_CHECKING:
     from dipolar.core.measurement import Measurement
@@ -134,7 +135,8 @@ def align(
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
-    from dipolar.recipes.align import align_images, check_target, headline_of, overview_of, write_alignment
+    from dipolar.recipes.align import align_images
+    from dipolar.recipes.align_result import check_target, headline_of, overview_of, write_alignment
 
     target = check_target(out, frames)
     with show.progress_bars() as progress:
