@@ -14,7 +14,7 @@ from dipolar.core.unmixing import Angles, Components
 
 from . import colour, style
 from .unmix_parts import draw_patch, text_mm
-from .wording import counted, name_and_unit, number
+from .wording import UNKNOWN, counted, name_and_unit, number
 
 WRONG = {
     "doubtful": "The angle is doubtful: something speaks against it.",
@@ -22,6 +22,20 @@ WRONG = {
     "leaked": "The angle has leaked: other latents say what it should say.",
     "noise": "The angle is noise: no direction can be told in these patches.",
 }
+SHORT = {
+    "polar_share": "polar",
+    "angle_concentration": "angles alike",
+    "dipole_concentration": "dipoles alike",
+    "dipole_by_angle": "by the angle",
+    "dipole_by_rest": "by the rest",
+    "mutual_information_bit": "information",
+    "dipole_about_angle_deg": "about the angle",
+    "dipole_agreement": "agreement",
+    "held_against_measured": "held against",
+}
+"""Figures of the diagnosis as the sheet calls them; the table of the report says what each is."""
+SHARES = ("polar_share", "dipole_by_angle", "dipole_by_rest")
+"""Those that are shares of a whole."""
 PICTURES = 8
 """Decoded pictures around the circle."""
 LINE = 110
@@ -54,17 +68,20 @@ def circle_of(drawn: Figure, at: tuple[float, float], found: Angles) -> None:
     placed = found.variant[found.variant >= 0]
     for place, direction in enumerate(found.variant_deg):
         away = np.radians(direction)
-        axes.plot([0, 1.04 * np.cos(away)], [0, 1.04 * np.sin(away)], color="0.1", lw=0.7, ls=(0, (3, 2)))
+        x, y = np.cos(away), np.sin(away)
+        axes.plot([0, 1.04 * x], [0, 1.04 * y], color="0.1", lw=0.7, ls=(0, (3, 2)))
         share = 100 * float(np.mean(found.variant == place)) if len(placed) else 0.0
         words = f"{place}: {number(float(direction), 3)}°\n{number(share, 2)} %"
-        axes.text(1.22 * np.cos(away), 1.18 * np.sin(away), words, size=5.5, ha="center", va="center")
+        across = "center" if abs(x) < 0.3 else "left" if x > 0 else "right"
+        up = "center" if abs(y) < 0.3 else "bottom" if y > 0 else "top"
+        axes.text(1.09 * x, 1.09 * y, words, size=5.5, ha=across, va=up)  # outward from the end of the line
     axes.text(0, 0, counted(len(found.variant_deg), "variant"), ha="center", va="center", size=6.5,
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})  # fmt: skip
 
 
 def _round(drawn: Figure, at: tuple[float, float], edge: float) -> Axes:
     axes = style.axes_mm(drawn, at[0], at[1], edge, edge)
-    axes.set(xlim=(-1.45, 1.45), ylim=(-1.45, 1.45), aspect="equal")
+    axes.set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
     axes.axis("off")
     return axes
 
@@ -92,12 +109,15 @@ def decoded_wheel(drawn: Figure, at: tuple[float, float], found: Angles) -> None
 
 
 def draw_manifold(drawn: Figure, at: tuple[float, float], found: Angles, *, edge_mm: float) -> None:
-    """Draw the grid of pictures over two latents, at (x, y) in mm."""
+    """Draw the grid of pictures over the first two latents, under a line that says so, at (x, y) in mm."""
     grid = found.manifold
     if not grid.size or not found.latent.shape[1]:
         text_mm(drawn, (at[0] + 6, at[1] + 20), "no further latent", ink=style.QUIET)
         return
     down, across = grid.shape[:2]
+    shown, count = "latents 1 and 2" if down > 1 else "latent 1", found.latent.shape[1]
+    words = shown if count == 1 + (down > 1) else f"{shown} of {count}"
+    text_mm(drawn, (at[0] + 5, at[1] - 4), words, size=6.0)
     size = edge_mm / max(down, across)
     low, high = float(grid.min()), float(grid.max())
     for row in range(down):
@@ -139,13 +159,21 @@ def draw_history(above: Axes, below: Axes, found: Angles) -> None:
         above.text(0.5, 0.5, "not recorded", transform=above.transAxes, ha="center", va="center", color=style.QUIET)
 
 
-def diagnosis_text(components: Components, found: Angles) -> str:
-    """Return the verdict, the figures that it rests on, and what was told to the network."""
-    lines = [f"verdict: {found.verdict}", ""]
-    for name, value in found.diagnosis.items():
-        words, unit = name_and_unit(name)
-        words, unit = (words.removesuffix(" bit"), "bit") if words.endswith(" bit") else (words, unit)
-        lines.append(f"{words}: {number(float(value), 3)}{' ' + unit if unit else ''}")
+def draw_diagnosis(drawn: Figure, at: tuple[float, float], components: Components, found: Angles) -> None:
+    """Write the verdict, the figures that it rests on, and what was told to the network, at (x, y) in mm."""
+    figures = {"verdict": found.verdict} | {
+        SHORT.get(name, name_and_unit(name)[0]): _figure(name, value) for name, value in found.diagnosis.items()
+    }
     told = [f"{name.replace('_', ' ')} {number(value, 3)}" for name, value in components.settings.items()]
-    lines += ["", *textwrap.wrap(", ".join(told), 62)[:6]]
-    return "\n".join(lines[:16])
+    for away, words in ((0.0, figures), (27.0, figures.values()), (44.0, ["told to the network", *told])):
+        text_mm(drawn, (at[0] + away, at[1]), "\n".join(words), size=6.5, ink=style.INK if away < 40 else style.QUIET)
+
+
+def _figure(name: str, value: float) -> str:
+    """Return a figure of the diagnosis with its unit, a share in percent."""
+    if name in SHARES:
+        return UNKNOWN if np.isnan(value) else f"{100 * float(value):.0f} %"
+    if name == "held_against_measured":
+        return "measured" if value else "drawn"
+    unit = {"deg": "°", "bit": " bit"}.get(name.rpartition("_")[2], "")
+    return f"{number(float(value), 2)}{unit}"
