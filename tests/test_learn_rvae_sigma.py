@@ -12,7 +12,7 @@ from dipolar.core.units import angle_deg
 from dipolar.core.unmixing import Angles, Stack
 from dipolar.learn.rvae import train_rvae
 from dipolar.learn.rvae_settings import RvaeSettings
-from dipolar.learn.rvae_sigma import UNTOLD_DEG, Trust, excess, trust
+from dipolar.learn.rvae_sigma import UNTOLD_DEG, Trust, excess, trust, unlike
 from dipolar.simulate.variants import VariantSettings, variant_set
 
 SMALL = VariantSettings(
@@ -95,3 +95,25 @@ def test_what_is_not_polar_is_of_no_variant_and_its_angle_may_be_any(measured: b
     assert np.isnan(angles.posterior[400:][none]).all()
     off = np.abs(wrap_deg(angle_deg(angles.dipole_px) - angles.angle_deg))[:400]
     assert np.median(off) < 5.0
+
+
+def test_only_what_is_unlike_is_said_to_be_and_its_sigma_holds_how_far_off_it_is() -> None:
+    rng = np.random.default_rng(0)
+    angle = 90.0 * rng.integers(0, 4, 2000)
+    dipole = 2.0 * unit_vectors(angle)
+    for walls in (0, 100):
+        true = angle + np.where(np.arange(2000) < walls, 45.0, 0.0)
+        found = trust(
+            angle_deg=angle,
+            posterior_deg=np.zeros(2000),
+            dipole=dipole + 0.1 * rng.standard_normal((2000, 2)),
+            dipole_spread=0.0,
+            measured=2.0 * unit_vectors(true) + 0.1 * rng.standard_normal((2000, 2)),
+            measured_sigma=np.full((2000, 2), 0.1),
+        )
+        assert found.like[:walls].sum() == 0
+        assert np.sum(~found.like[walls:]) <= 0.2 * walls
+        assert (found.angle_sigma_deg[:walls] > 30.0).all()
+        assert np.median(found.angle_sigma_deg) < 5.0
+    nothing = np.full((2000, 2), np.nan)
+    assert not unlike(nothing, nothing, among=np.ones(2000, dtype=bool)).any()

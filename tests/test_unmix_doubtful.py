@@ -10,7 +10,7 @@ import numpy as np
 import unmix_handmade as handmade
 from dipolar.core.unmixing import UNTOLD_DEG, Unmixed
 from dipolar.io.components_table import components_table
-from dipolar.recipes.unmix_result import check_angle, headline_of, was_interrupted
+from dipolar.recipes.unmix_result import check_angle, headline_of, overview_of, was_interrupted
 from dipolar.report.unmix_angles import angle_sheet
 
 
@@ -62,6 +62,21 @@ def test_what_is_not_polar_is_counted_and_does_not_count_in_sigma() -> None:
     assert any("sigma of the angle 5°" in line for line in headline_of(found))
     assert "are polar" in words_of(found)
     assert "none told from zero" in words_of(made("doubtful", not_polar=196))
+
+
+def test_what_is_between_variants_is_counted_and_is_not_what_is_not_polar() -> None:
+    found = made("good", not_polar=49)
+    angles = found.components.angles
+    assert angles is not None
+    assert not angles.between.any()
+    variant = angles.variant.copy()
+    variant[100:149] = -1
+    found = replace(found, components=replace(found.components, angles=replace(angles, variant=variant)))
+    assert any("between variants, as in walls, so of none: 25 %" in line for line in headline_of(found))
+    assert any("not told from zero, so of no variant: 25 %" in line for line in headline_of(found))
+    assert overview_of(found)["angle"]["between_variants"] == 0.25
+    assert "25 % between variants" in words_of(found)
+    assert "between variants" not in words_of(made("good"))
 
 
 def test_whether_a_training_was_interrupted_is_a_fact() -> None:

@@ -22,7 +22,7 @@ SIGNIFICANT = 5.0
 """A peak stands above the valleys beside it by so many standard errors of the counts."""
 VALLEY = 0.6
 """The deeper a valley, the surer that it parts two peaks: it holds at most this share of the smaller of them."""
-TOLD = 0.5
+TOLD = 0.9
 """Least probability of a variant for a direction to be told to be of it."""
 
 
@@ -39,7 +39,7 @@ class Variants:
     posterior: Float[np.ndarray, "direction variant"]
     """Probability of each variant for each direction; rows sum to 1, and are nan where the direction is."""
     variant: Int32[np.ndarray, " direction"]
-    """The most probable variant; -1 where there is none, or none is more probable than not."""
+    """The most probable variant; -1 where there is none, or none has the probability `TOLD`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -216,11 +216,11 @@ def _weights(
 
 
 def most_probable(posterior: Float[np.ndarray, "direction variant"]) -> Int32[np.ndarray, " direction"]:
-    """Return the number of the most probable variant; -1 where there is none, or none is more probable than not."""
+    """Return the number of the most probable variant; -1 where there is none, or none is probable enough (`TOLD`)."""
     if not posterior.shape[1]:
         return np.full(len(posterior), -1, dtype=np.int32)
     filled = np.where(np.isfinite(posterior), posterior, -1.0)
-    return np.where(filled.max(axis=1) > TOLD, filled.argmax(axis=1), -1).astype(np.int32)
+    return np.where(filled.max(axis=1) >= TOLD, filled.argmax(axis=1), -1).astype(np.int32)
 
 
 def register(

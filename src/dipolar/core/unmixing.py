@@ -82,10 +82,11 @@ class Angles:
     """Mean direction of the posterior, in (-180, 180]; from any zero unless `registered`."""
     sigma_deg: Float[np.ndarray, " patch"]
     """One standard error: that of the posterior together with the spread of measured dipoles about the angle (of those
-    seen in the patches, which is more, where none were measured); 104 where the dipole is not told from zero."""
+    seen in the patches, which is more, where none were measured), and no less than how far off the measured one is
+    where that is another; 104 where the dipole is not told from zero."""
     variant: Int32[np.ndarray, " patch"]
-    """Number of the peak of the histogram that it belongs to; -1 where there are no peaks, it cannot be told, or the
-    dipole that is drawn is not told from zero."""
+    """Number of the peak of the histogram that it belongs to; -1 where there are no peaks, none has a probability of
+    0.9, the dipole that is drawn is not told from zero, or is not the one that was measured (see `between`)."""
     posterior: Float[np.ndarray, "patch variant"]
     """Probability of each variant; nan where the dipole is not told from zero."""
     variant_deg: Float[np.ndarray, " variant"]
@@ -131,6 +132,11 @@ class Angles:
     def polar(self) -> Bool[np.ndarray, " patch"]:
         """Whether the dipole of each patch is told from zero, so that it has a direction."""
         return self.sigma_deg < UNTOLD_DEG
+
+    @property
+    def between(self) -> Bool[np.ndarray, " patch"]:
+        """Whether each patch is polar and yet of none of the variants, as in a wall between two of them."""
+        return self.polar & (self.variant < 0) & bool(len(self.variant_deg))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -22,6 +23,11 @@ from dipolar.learn.rvae_reading import Reading, read
 from dipolar.learn.rvae_settings import RvaeSettings
 from dipolar.learn.rvae_start import Start, start
 from dipolar.learn.rvae_training import Course, rise_and_fall, train, turning_loss, turning_optimizer
+
+WHOLE_CELLS = 1.8
+"""In smaller patches the columns at the corners of the cell are cut off, for which dipoles are drawn 5 % too short."""
+MOST_EPOCHS = 8
+"""Longer trainings may make more variants wrong in walls, whatever the loss gains."""
 
 
 def train_rvae(
@@ -106,7 +112,7 @@ def train_rvae(
         angles=angles,
         settings={**{name: value for name, value in asdict(settings).items() if value is not None}, "seed": seed},
         facts=facts,
-        notes=_notes(angles, course, settings),
+        notes=(*_notes(angles, course, settings), *_limits(stack, angles, settings)),
     )
 
 
@@ -218,6 +224,29 @@ def _settled(course: Course) -> bool:
     if len(losses) < 2:
         return not losses  # without anything to train, what was found in closed form has settled
     return losses[-2] - losses[-1] < max(0.05 * (losses[0] - losses[-1]), 0.5)
+
+
+def _limits(stack: Stack, angles: Angles | None, settings: RvaeSettings) -> Iterator[str]:
+    """Yield what patches, or a training, of that size are known to do to angles and dipoles."""
+    if angles is None or settings.architecture != "equivariant":
+        return
+    edge_px = float(np.sqrt(abs(np.linalg.det(stack.lattice_px)))) / stack.step_px
+    cells = stack.images.shape[-1] / edge_px
+    if cells < WHOLE_CELLS and np.isfinite(angles.dipole_px).any():
+        yield (
+            f"Patches of {cells:.2g} cells cut off the columns at the corners: dipoles are drawn some 5 % too short; "
+            "patches of 2 cells draw them whole (--window-px '2 cells')."
+        )
+    elif cells < WHOLE_CELLS and angles.mapped:
+        yield (
+            f"In patches of {cells:.2g} cells no dipole can be read, so that patches in walls are not told from "
+            "variants; in patches of 2 cells they are (--window-px '2 cells')."
+        )
+    if (settings.epochs or 0) > MOST_EPOCHS:
+        yield (
+            f"In {settings.epochs} epochs latents can take over from the angle in walls: more variants are wrong there "
+            f"than after {MOST_EPOCHS} epochs or fewer."
+        )
 
 
 def _notes(angles: Angles | None, course: Course, settings: RvaeSettings) -> tuple[str, ...]:

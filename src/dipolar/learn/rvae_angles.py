@@ -43,6 +43,9 @@ def angles_of(
 ) -> Angles:
     """Return angles with all that is known of them.
 
+    A patch is of no variant where the dipole that is drawn is not the one that was measured: between two variants, as
+    in a wall, networks draw one of them, and are sure of it.
+
     Where the angle has locked to the lattice, peaks of its histogram are the lattice's: variants are then those of the
     directions of the dipole that is drawn, if these have any.
     """
@@ -81,7 +84,7 @@ def angles_of(
     return Angles(
         angle_deg=angle,
         sigma_deg=sure.angle_sigma_deg,
-        variant=variants.variant,
+        variant=np.where(sure.like, variants.variant, np.int32(-1)),
         posterior=variants.posterior,
         variant_deg=variants.direction_deg,
         dipole_px=dipole,

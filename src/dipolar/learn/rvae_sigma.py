@@ -21,6 +21,10 @@ ONE_SIGMA = 0.6827
 """Share of normal errors within one standard error."""
 TOLD_SIGMA = 3.0
 """A dipole so many sigma long is told from zero: 1 % of those that are none look as long."""
+BY_CHANCE = 0.1
+"""Most of the patches said to be unlike their drawn dipole that are so by chance, as a share."""
+WIDEST_DEG = 100.0
+"""Largest sigma of an angle that is one; above it is only `UNTOLD_DEG`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,6 +37,9 @@ class Trust:
     """One standard error of each drawn dipole, in the unit of the dipoles; nan if unreadable."""
     told: Bool[np.ndarray, " patch"]
     """Whether a dipole is told from zero; everywhere where none can be read."""
+    like: Bool[np.ndarray, " patch"]
+    """Whether it may be the one that was measured; true where that is not known. Walls are unlike: networks draw one
+    of the variants beside them."""
 
 
 def trust(
@@ -74,11 +81,36 @@ def trust(
         own_deg = np.where(readable & told, np.degrees(sigma / length), 0.0)
     about = _about_deg(angle_deg, dipole, measured, measured_sigma, told)
     found = np.hypot(posterior_deg, np.maximum(own_deg, about))
+    both = np.where(readable[:, None], np.stack([sigma, sigma], axis=1), np.nan)
+    other = told & unlike(dipole - measured, np.hypot(both, _known(measured_sigma)), among=told)
+    off_deg = np.abs(wrap_deg(units.angle_deg(measured) - angle_deg))
+    found = np.where(other, np.minimum(np.maximum(found, off_deg), WIDEST_DEG), np.minimum(found, UNTOLD_DEG))
     return Trust(
-        angle_sigma_deg=np.where(told, np.minimum(found, UNTOLD_DEG), UNTOLD_DEG),
-        dipole_sigma=np.where(readable[:, None], np.stack([sigma, sigma], axis=1), np.nan),
+        angle_sigma_deg=np.where(told, found, UNTOLD_DEG),
+        dipole_sigma=np.where(other[:, None], np.maximum(both, np.abs(dipole - measured)), both),
         told=told,
+        like=~other,
     )
+
+
+def unlike(
+    off: Float[np.ndarray, "patch 2"], sigma: Float[np.ndarray, "patch 2"], *, among: Bool[np.ndarray, " patch"]
+) -> Bool[np.ndarray, " patch"]:
+    """Return which differences are more than their sigma explain; not those that are nan.
+
+    As many as can be, so that at most `BY_CHANCE` of them are so by chance: Y. Benjamini and Y. Hochberg, J. R. Stat.
+    Soc. B 57, 289 (1995). Where there are no walls, hardly any are.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chance = np.exp(-0.5 * np.sum((off / sigma) ** 2, axis=1))
+    tried = among & np.isfinite(chance)
+    ordered = np.sort(chance[tried])
+    passing = np.flatnonzero(ordered <= BY_CHANCE * np.arange(1, len(ordered) + 1) / max(len(ordered), 1))
+    return tried & (chance <= (ordered[passing[-1]] if len(passing) else -1.0))
+
+
+def _known(sigma: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "patch 2"]:
+    return np.where(np.isfinite(sigma), sigma, 0.0)
 
 
 def excess(off: Float[np.ndarray, " value"], sigma: Float[np.ndarray, " value"]) -> float:

@@ -140,6 +140,7 @@ def _angle_overview(found: Angles, pixel_size_pm: float | None) -> dict[str, Any
         "variant_shares": [float(np.mean(found.variant == place)) for place in range(len(found.variant_deg))]
         if good
         else [],
+        "between_variants": float(found.between.mean()) if good else None,
         "dipole_median_px": length,
         "dipole_median_pm": None if length is None or pixel_size_pm is None else length * pixel_size_pm,
         "diagnosis": dict(found.diagnosis),
@@ -197,6 +198,8 @@ def _angle_lines(found: Angles, pixel_size_pm: float | None) -> list[str]:
         lines.append(told)
     if not found.polar.all():
         lines.append(f"not told from zero, so of no variant: {number(100 * float(np.mean(~found.polar)), 3)} %")
+    if found.between.any():
+        lines.append(f"between variants, as in walls, so of none: {number(100 * float(found.between.mean()), 2)} %")
     return lines
 
 

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from dipolar.core.unmixing import LOCKED_DEG, Angles, Unmixed
 
 from . import colour, style
-from .unmix_angle_parts import circle_of, decoded_wheel, diagnosis_text, draw_history, draw_manifold, notice_lines
+from .unmix_angle_parts import circle_of, decoded_wheel, draw_diagnosis, draw_history, draw_manifold, notice_lines
 from .unmix_clusters import cluster_maps, direction_colours, map_places, mean_sections, measured, vector_colours, wheel
 from .unmix_parts import (
     MARGIN_MM,
@@ -92,9 +92,12 @@ def _notice(found: Angles) -> Section:
 
 
 def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
-    """Return the maps of the dipole, of the angle alone, and of what was measured, with their wheels."""
+    """Return the maps of the dipole, of the angle alone, and of what was measured, with their wheels.
+
+    The angle is left out where it is of no variant: in a wall the network tells that of one side.
+    """
     dipoles, radius, unit = vector_colours(unmixed, found.dipole_px)
-    angle = np.radians(np.where(found.polar, found.angle_deg, np.nan))
+    angle = np.radians(np.where(found.polar & ~found.between, found.angle_deg, np.nan))
     turns = np.stack([-np.sin(angle), np.cos(angle)], axis=1)
     maps = [("decoded dipole", dipoles)]
     if found.mapped:
@@ -133,12 +136,13 @@ def _told(unmixed: Unmixed, found: Angles, unit: str) -> str:
     spread = float(np.nanmedian(found.sigma_deg[found.polar]))
     sigma = number(spread, 2) if spread > LEAST_DEG else f"< {LEAST_DEG:g}"
     if not found.polar.all():
-        sigma = f"{sigma}° where\n{number(100 * float(found.polar.mean()), 3)} % are polar"
+        sigma = f"{sigma}°; {number(100 * float(found.polar.mean()), 2)} % are polar"
     else:
         sigma += "°"
     drawn = "zero is that of\nthe dipole drawn" if np.isfinite(found.dipole_px).any() else "from any zero"
     zero = "sense and zero\nas measured" if found.registered else drawn
-    return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}\nangle: {zero}"
+    between = f"\n{number(100 * float(found.between.mean()), 2)} % between variants" if found.between.any() else ""
+    return f"median dipole\n{length}\nmedian σ of the angle\n{sigma}{between}\nangle: {zero}"
 
 
 def _decoded(unmixed: Unmixed, found: Angles) -> Section:
@@ -152,7 +156,7 @@ def _decoded(unmixed: Unmixed, found: Angles) -> Section:
             left += 60.0
         decoded_wheel(drawn, (left, top + 1), found)
         left += 60.0
-        draw_manifold(drawn, (left, top + 4), found, edge_mm=48.0)
+        draw_manifold(drawn, (left, top + 5), found, edge_mm=47.0)
 
     title = "angles and their variants; what is decoded around the circle; and over ±2σ of the other latents"
     about = found.diagnosis.get("dipole_about_angle_deg", 0.0)
@@ -193,6 +197,6 @@ def _training(unmixed: Unmixed, found: Angles) -> Section:
     def draw(drawn: Figure, top: float) -> None:
         above = style.axes_mm(drawn, MARGIN_MM + 13, top + 4, 62, 24)
         draw_history(above, style.axes_mm(drawn, MARGIN_MM + 13, top + 31, 62, 10), found)
-        text_mm(drawn, (MARGIN_MM + 88, top + 4), diagnosis_text(unmixed.components, found), size=6.5)
+        draw_diagnosis(drawn, (MARGIN_MM + 88, top + 4), unmixed.components, found)
 
     return Section(title="how it learned, and what tells whether the angle can be trusted", tall_mm=53.0, draw=draw)

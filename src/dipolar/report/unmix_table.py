@@ -121,7 +121,10 @@ def _angle_rows(found: Angles) -> Iterator[Row]:
         for place, direction in enumerate(found.variant_deg[:MOST]):
             share = f"{number(100 * float(np.mean(found.variant == place)), 3)} %"
             yield Row(section, f"variant {place}", f"{number(float(direction), 4)}°", share)
-        if not len(found.variant_deg):
+        if len(found.variant_deg):
+            share = f"{number(100 * float(found.between.mean()), 3)} %"
+            yield Row(section, "between variants", share, "polar, and of none: as in walls, where a network draws one")
+        else:
             yield Row(section, "variants", "none", "the histogram of the angle has no peaks that cannot be chance")
     for name, value in found.diagnosis.items():
         words, unit = name_and_unit(name)
