@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from dipolar.cli import show
 from dipolar.cli.options import chosen, show_settings
-from dipolar.recipes.study_settings import CrossSettings, NoiseSettings
+from dipolar.recipes.study_settings import CrossSettings, LabelsSettings, NoiseSettings
 
 if TYPE_CHECKING:
     from dipolar.recipes.study_results import Study
@@ -88,6 +88,47 @@ def cross(
     with _going_on(out), show.progress_bars() as progress:
         study = write_cross_study(out, settings=wanted, progress=progress)
     _report(study, f"{out}/figure.png", json=json)
+
+
+@app.command
+def labels(
+    *,
+    out: Path,
+    settings: Path | None = None,
+    options: Annotated[LabelsSettings | None, Parameter(name="*")] = None,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Label simulated 4D-STEM scans by several strategies, train on the labels, and tell how right each classifier is.
+
+    With Ctrl-C it stops, and the same command goes on from there.
+
+    Parameters
+    ----------
+    out
+        Folder for labels.csv, labels_seeds.csv, figure.png and run.json, written whole or not at all; until then, work
+        lies in OUT.work.
+    settings
+        TOML file with any of the settings below; options on the command line win over it.
+    show_
+        Print the complete settings, as TOML, before the run.
+    json
+        Print one JSON object on standard output, and everything else on standard error.
+    """
+    wanted = chosen(LabelsSettings(), settings, options)
+    if show_:
+        show_settings(wanted, json=json)
+
+    from dipolar.recipes.study_labels_result import headline, overview, write_labels_study
+
+    with _going_on(out), show.progress_bars() as progress:
+        study = write_labels_study(out, settings=wanted, progress=progress)
+    if json:
+        show.as_json({"status": "done", "study": "labels", **overview(study), "out": str(study.out)})
+        return
+    for text in headline(study):
+        show.line(text)
+    show.line(f"{out}/figure.png")
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def write_noise_study(out: str | Path, *, settings: NoiseSettings | None = None,
         If it cannot be written, or something else than such a study has that name.
     """
     settings = settings or NoiseSettings()
-    out, clock = _checked(out, "noise"), Clock(progress)
-    with _in_progress(out, "noise") as work:
+    out, clock = checked(out, "noise"), Clock(progress)
+    with in_progress(out, "noise") as work:
         with clock("training networks", announce=False):
             rows = study_noise(settings, work=work, progress=progress)
         study = Study(kind="noise", rows=rows, trends=noise_trends(rows), out=out)
@@ -102,8 +102,8 @@ def write_cross_study(out: str | Path, *, settings: CrossSettings | None = None,
         If it cannot be written, or something else than such a study has that name.
     """
     settings = settings or CrossSettings()
-    out, clock = _checked(out, "cross"), Clock(progress)
-    with _in_progress(out, "cross") as work:
+    out, clock = checked(out, "cross"), Clock(progress)
+    with in_progress(out, "cross") as work:
         with clock("training networks", announce=False):
             rows = study_cross(settings, work=work, progress=progress)
         study = Study(kind="cross", rows=rows, trends=cross_trends(rows), out=out)
@@ -215,7 +215,7 @@ def work_folder(out: str | Path) -> Path:
     return out.with_name(f"{out.name}.work")
 
 
-def _checked(out: str | Path, kind: str) -> Path:
+def checked(out: str | Path, kind: str) -> Path:
     """Return the folder of a result, if it and that of the work in progress can be written.
 
     Raises
@@ -239,7 +239,7 @@ def _checked(out: str | Path, kind: str) -> Path:
 
 
 @contextmanager
-def _in_progress(out: Path, kind: str) -> Iterator[Path]:
+def in_progress(out: Path, kind: str) -> Iterator[Path]:
     """Yield the folder of the work in progress; it is removed on success, and where nothing was done yet."""
     work = work_folder(out)
     try:

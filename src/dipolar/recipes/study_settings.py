@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from dipolar.recipes.parse import Formats, parse_numbers
+from dipolar.recipes.scan_settings import ScanShape
 from dipolar.recipes.settings import Settings
 
 SMALLEST_PX, LARGEST_PX = 10, 160
@@ -95,3 +96,67 @@ class CrossSettings(StudySettings):
 
 def _written(numbers: tuple[float, ...]) -> str:
     return ",".join(f"{number:g}" for number in numbers)
+
+
+class LabelsSettings(Settings):
+    """Settings of ``dipolar study labels``."""
+
+    scan_shape: ScanShape = Field("34,206", description="Rows and columns of the simulated scan, Y,X.")
+    pattern_px: int = Field(512, ge=32, le=2048, description="Edge of its patterns in px.")
+    electrons: float = Field(6e4, gt=0, le=1e8, description="Electrons per pattern.")
+    ghost_strength: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Intensity of ghost disks over that of main disks; not given: as in simulate scan.",
+    )
+    labels: str = Field("20,50,100,250", description="Numbers of labels to learn from, with commas between.")
+    strategies: str = Field(
+        "random,adaptive,margin",
+        description="How positions to label are chosen, with commas between: random; adaptive, the published search; "
+        "kmeans; margin, which begins with 20 of kmeans.",
+    )
+    classifiers: str = Field(
+        "bank,small,published", description="What learns, with commas between: bank, small, published."
+    )
+    seeds: int = Field(5, ge=1, le=100, description="Scans that are simulated, each with its own labels and networks.")
+    seed: int = Field(0, ge=0, description="Seed of the first.")
+    workers: int = Field(1, ge=1, le=256, description="Scans that are worked on at once, each in its own process.")
+    figures: Formats = Field("png", description="Formats of the figures: any of png, svg, pdf, with commas between.")
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, text: str) -> str:
+        numbers = parse_numbers(text)
+        if not all(number.is_integer() and number >= 4 for number in numbers):
+            raise ValueError("numbers of labels are whole, and 4 at least")
+        return _written(tuple(sorted(numbers)))
+
+    @field_validator("strategies")
+    @classmethod
+    def _strategies(cls, text: str) -> str:
+        return _words(text, ("random", "adaptive", "kmeans", "margin"))
+
+    @field_validator("classifiers")
+    @classmethod
+    def _classifiers(cls, text: str) -> str:
+        return _words(text, ("bank", "small", "published"))
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """The numbers of labels, from the least on."""
+        return tuple(int(number) for number in parse_numbers(self.labels))
+
+    @property
+    def figure_formats(self) -> tuple[str, ...]:
+        """The figure formats, one by one, png always among them."""
+        return tuple(dict.fromkeys(("png", *self.figures.split(","))))
+
+
+def _words(text: str, known: tuple[str, ...]) -> str:
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if wrong := [word for word in words if word not in known]:
+        raise ValueError(f"{', '.join(wrong)}: must be any of {', '.join(known)}, with commas between")
+    if not words:
+        raise ValueError(f"at least one of {', '.join(known)}")
+    return ",".join(words)
