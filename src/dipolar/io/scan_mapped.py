@@ -142,7 +142,7 @@ def mapping(handle: int, size: int, offset: int, *, all_of_it: bool = True) -> m
     return held
 
 
-def check_range(frames: AbstractFrames, start: int, stop: int, *, path: Path) -> None:
+def check_range(frames: AbstractFrames, start: int, stop: int, *, path: Path | None = None) -> None:
     """Refuse patterns that are not there.
 
     Raises
@@ -155,7 +155,7 @@ def check_range(frames: AbstractFrames, start: int, stop: int, *, path: Path) ->
         return
     raise FormatError(
         f"patterns are read from 0 to {count} (excluded)",
-        got=f"{path.name}: patterns {start} to {stop} were asked for",
+        got=f"{path.name + ': ' if path else ''}patterns {start} to {stop} were asked for",
         do="wait until they are written" if getattr(frames, "growing", False) else "ask for patterns of the scan",
     )
 

@@ -2,8 +2,9 @@
 
 A row is words of 64 bit with the most significant byte first, and the pixels of a word begin at its least significant
 end: 64 pixels of 1 bit, 8 of 6 bit (in a byte each) or 4 of 12 bit (in two bytes each). 24 bit are two patterns of 12
-bit, the upper half first. Of four chips in a square each row holds that of the fourth, third, second and first chip;
-the third and the fourth, the lower two, stand on their heads. (Merlin user manual; the same as LiberTEM reads.)
+bit, the upper half first; their header gives twice the width. Of four chips in a square each row holds that of the
+fourth, third, second and first chip; the third and the fourth, the lower two, stand on their heads. (Merlin user
+manual; the same as LiberTEM reads.)
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def raw_layout(header: Header, *, path: Path) -> RawLayout:
         Where this mode is none that is known.
     """
     quad = header.chips == 4 and header.layout.upper().startswith("2X2")
-    columns = header.width // 2 if header.bits == 24 and header.width == 2 * header.height else header.width
+    columns = header.width // 2 if header.bits == 24 else header.width
     known = header.kind == "R64" and header.bits in BYTES_PER_PIXEL and (header.chips == 1 or quad)
     if not known or (quad and header.bits == 24) or columns % 64 or (quad and columns != 4 * CHIP_PX):
         raise FormatError(

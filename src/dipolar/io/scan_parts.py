@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from dipolar.core.errors import FormatError
 from dipolar.core.scanning import AbstractFrames
+from dipolar.io.scan_mapped import check_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class LaterFrames(AbstractFrames):
 
     def read(self, start: int, stop: int) -> Shaped[np.ndarray, "pattern k_y k_x"]:
         """Return patterns `start` to `stop` (excluded), counted from the first that is kept."""
+        check_range(self, start, stop)
         return self.whole.read(start + self.skip, stop + self.skip)
 
 
@@ -79,13 +81,8 @@ class JoinedFrames(AbstractFrames):
 
     def read(self, start: int, stop: int) -> Shaped[np.ndarray, "pattern k_y k_x"]:
         """Return patterns `start` to `stop` (excluded): a view where they are in one file that allows it."""
+        check_range(self, start, stop)
         ends = list(accumulate(part.count for part in self.parts))
-        if not 0 <= start <= stop <= ends[-1]:
-            raise FormatError(
-                f"patterns are read from 0 to {ends[-1]} (excluded)",
-                got=f"patterns {start} to {stop} were asked for",
-                do="ask for patterns of the scan",
-            )
         read: list[np.ndarray] = []
         for place in range(min(bisect_right(ends, start), len(ends) - 1), len(ends)):
             first = ends[place - 1] if place else 0

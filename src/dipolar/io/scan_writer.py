@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -133,8 +134,9 @@ def _start_hdf5(
 
     from dipolar.io.scan_hdf5_frames import pieces
 
-    file = h5py.File(part, "w")
-    stack.callback(_close, file)
+    stream = stack.enter_context(_Careful(part, "w+b"))
+    stack.callback(stream.check)
+    file = stack.enter_context(h5py.File(stream, "w"))
     more = {} if compression is None else {"chunks": (1, 1, *shape[2:]), **hdf5plugin.Bitshuffle(cname="lz4")}
     dataset = file.create_dataset("scan", shape=shape, dtype=dtype, **more)
     dataset.attrs.update({"axes": "scan_y,scan_x,k_y,k_x", **told})
@@ -144,6 +146,7 @@ def _start_hdf5(
             rows, columns = index
             width = shape[1] if columns.start is None else last - first
             dataset[rows, columns] = block[first - start : last - start].reshape(-1, width, *shape[2:])
+            stream.check()
 
     return put
 
@@ -198,14 +201,34 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _close(file: Any) -> None:
-    """Close an HDF5 file; what HDF5 says of a full disk only now is an `OSError` as well."""
-    try:
-        file.close()
-    except (RuntimeError, OSError) as error:
-        raise OutputError(
-            "the result must be writable", got=str(error).strip()[:200], do="free some space, or choose another place"
-        ) from error
+class _Careful(io.FileIO):
+    """A file that never tells HDF5 of a full disk: after that HDF5 would crash. It keeps the error for whoever asks."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all, or keep the error."""
+        raw = memoryview(data).cast("B")
+        done = 0
+        while self.error is None and done < len(raw):
+            try:
+                done += super().write(raw[done:]) or 0
+            except OSError as error:
+                self.error = error
+        return len(raw)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the length, or keep the error."""
+        try:
+            return super().truncate(size) if self.error is None else size or 0
+        except OSError as error:
+            self.error = error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise the error that was kept."""
+        if self.error is not None:
+            raise self.error
 
 
 def _tell_beside(path: Path, told: dict[str, float]) -> None:
