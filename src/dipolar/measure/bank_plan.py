@@ -53,11 +53,11 @@ def apertures_of(view: View, bank: Bank, factor: int) -> Apertures:
         disks=np.ascontiguousarray(sites @ half),
         holes=np.ascontiguousarray(places / 1e6 @ half),
         around=which.reshape(len(sites), -1).astype(np.int64),
-        disk=disk.ravel(),
+        disk=_filled_up(disk),
         disk_size=disk.shape[1],
         disk_left=disk_left,
         disk_noise=disk_noise,
-        hole=hole.ravel(),
+        hole=_filled_up(hole),
         hole_size=hole.shape[1],
         hole_left=hole_left,
         hole_noise=hole_noise,
@@ -83,6 +83,11 @@ def stencil(radius: float) -> tuple[Float32[np.ndarray, "phase size size"], int,
         inside = (down[:, None] ** 2 + along**2 <= radius**2).reshape(size, FINE, size, FINE).mean(axis=(1, 3))
         weights[phase] = inside / inside.sum()
     return weights, left, float((weights.astype(np.float64) ** 2).sum(axis=(1, 2)).mean())
+
+
+def _filled_up(weights: Float32[np.ndarray, "phase size size"]) -> Float32[np.ndarray, " weight"]:
+    """Return weights in one row, each of their rows filled up with zeros to a multiple of 4: vectors are read whole."""
+    return np.ascontiguousarray(np.pad(weights, ((0, 0), (0, 0), (0, -weights.shape[2] % 4)))).ravel()
 
 
 def _holes(half: Float[np.ndarray, "2 2"]) -> tuple[Float[np.ndarray, "kind 2"], float]:
@@ -137,7 +142,8 @@ def rings_of(view: View, images: tuple[tuple[float, float, float, float], ...], 
                     half = float(np.sqrt(radius**2 - off**2))
                     begin, end = int(np.ceil(along / factor - half)), int(np.floor(along / factor + half))
                     spans[number, row + middle, first : first + 2] = begin, end
-    return Rings(spans, middle, moment)
+    shared = np.array([moment >= 0 and n != moment and images[n][1:] == images[moment][1:] for n in range(len(images))])
+    return Rings(spans, middle, moment, shared.astype(bool))
 
 
 @lru_cache(maxsize=8)

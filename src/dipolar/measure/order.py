@@ -77,7 +77,9 @@ def order_parameters(
 ) -> OrderParameters:
     """Return order parameters of all patterns of a scan, without labels.
 
-    Ghosts of each kind are summed, each by how much it tells (`site_weights`), and divided by main disks.
+    Ghosts of each kind are summed, each by how much it tells (`site_weights`), and divided by main disks. Horizontal and
+    vertical are half way along the first and the second lattice vector; in a lattice whose ghosts lie half way along
+    one of them and half way along both, the latter take the place of the missing one.
 
     Parameters
     ----------
@@ -96,21 +98,23 @@ def order_parameters(
     if not told.any():
         told = np.ones(len(bank.sites)) if bank.weight is None else bank.weight.astype(np.float64)
     kind, weight = kinds_of(bank)[ghosts], told[ghosts]
-    amplitude, variance = np.zeros((len(counts), 3)), np.zeros((len(counts), 3))
-    scale = [float(weight[kind == which].sum()) for which in range(3)]
+    amplitude, variance, clear = np.zeros((len(counts), 3)), np.zeros((len(counts), 3)), np.zeros(3)
     for which in range(3):
         mine = kind == which
-        if scale[which] > 0:
-            share = weight[mine] / scale[which]
+        if weight[mine].sum() > 0:
+            share = weight[mine] / weight[mine].sum()
             amplitude[:, which], variance[:, which] = values[:, mine] @ share, noise[:, mine] ** 2 @ share**2
-    if max(scale[:2]) > 0:
-        # Ghosts at both halves belong to no axis; where there are others, they say nothing new.
-        amplitude[:, 2] = variance[:, 2] = 0.0
+            known = np.isfinite(amplitude[:, which])
+            clear[which] = amplitude[known, which].var() / max(float(variance[known, which].mean()), 1e-30)
+    # Three kinds of half positions, two kinds of domains: those that vary most against their noise.
+    first, second = sorted(np.argsort(-clear, kind="stable")[:2])
+    if second == 2 and first == 1:
+        first, second = 2, 1
     return OrderParameters(
-        strength=amplitude.sum(axis=1),
-        strength_sigma=np.sqrt(variance.sum(axis=1)),
-        difference=amplitude[:, 0] - amplitude[:, 1],
-        difference_sigma=np.sqrt(variance[:, 0] + variance[:, 1]),
+        strength=amplitude[:, first] + amplitude[:, second],
+        strength_sigma=np.sqrt(variance[:, first] + variance[:, second]),
+        difference=amplitude[:, first] - amplitude[:, second],
+        difference_sigma=np.sqrt(variance[:, first] + variance[:, second]),
     )
 
 

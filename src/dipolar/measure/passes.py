@@ -13,7 +13,7 @@ from dipolar.measure.bank_kernels import Apertures, Out, Rings
 
 def no_rings() -> Rings:
     """Return no virtual images."""
-    return Rings(np.zeros((0, 1, 4), dtype=np.int64), 0, -1)
+    return Rings(np.zeros((0, 1, 4), dtype=np.int64), 0, -1, np.zeros(0, dtype=bool))
 
 
 def no_sites() -> Apertures:
@@ -59,7 +59,7 @@ def inputs(
         # What does not count may be no number.
         plain = np.where(view.defective, plain.dtype.type(0), plain)
     bits = 8 * plain.dtype.itemsize
-    wide = {"uint8": np.uint16, "uint16": np.uint32}.get(plain.dtype.name)
+    wide = {"uint8": np.int16, "uint16": np.int32}.get(plain.dtype.name)
     if factor != 2 or wide is None or plain.shape[2] % 2:
-        return plain, np.empty((0, 0, 0), dtype=np.uint32), 0
+        return plain, np.empty((0, 0, 0), dtype=np.int32), 0
     return plain, plain.view(wide), bits

@@ -21,9 +21,6 @@ Centre: TypeAlias = Callable[
 ]
 """Says where the beam of each pattern is, and whether it was found: `dipolar.locate.beam.centres`."""
 
-AT_ONCE_BYTES = 8 << 20
-"""Patterns that are centred and then measured while they are still in the cache."""
-
 
 def totals(patterns: Shaped[np.ndarray, "pattern k_y k_x"], view: View) -> Float32[np.ndarray, " pattern"]:
     """Return the sum of each pattern without the pixels that do not count."""
@@ -52,7 +49,7 @@ def _factor_for(view: View, size_px: int) -> int:
     of one to better than a pixel of the detector.
     """
     block = block_of(view, size_px)
-    return 2 if block >= 8 and block % 2 == 0 and factor_of(view) == 2 else 1
+    return 2 if block >= 4 and block % 2 == 0 and factor_of(view) == 2 else 1
 
 
 def binned(
@@ -65,7 +62,7 @@ def binned(
 ) -> Float32[np.ndarray, "pattern size size"]:
     """Return small copies of patterns: sums of whole pixels in square blocks, the beam in the middle.
 
-    Counts stay whole numbers: the beam is put into the middle to the nearest pixel (of two, where blocks are of eight
+    Counts stay whole numbers: the beam is put into the middle to the nearest pixel (of two, where blocks are of four
     or more), and none is shared between blocks. A pixel that does not count is as the one opposite the beam, or as
     those around it. What was not recorded is 0.
 
@@ -124,25 +121,6 @@ def everything(
         number), ``totals``; with a bank ``counts`` and ``counts_sigma``; with small copies ``patch``; with images one
         array for each, by its name.
     """
-    count = len(patterns)
-    each = max(1, patterns[:1].nbytes)
-    step = max(1, AT_ONCE_BYTES // each)
-    parts = [
-        _part(patterns[start : start + step], view, centre, bank, size_px, images)
-        for start in range(0, max(count, 1), step)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _part(
-    patterns: Shaped[np.ndarray, "pattern k_y k_x"],
-    view: View,
-    centre: Centre,
-    bank: Bank | None,
-    size_px: int,
-    images: VirtualImages | None,
-) -> dict[str, np.ndarray]:
-    """Return everything of patterns that fit into the cache."""
     places, found = centre(patterns, view)
     factor = factor_of(view)
     together = not size_px or _factor_for(view, size_px) == factor

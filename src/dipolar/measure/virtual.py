@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
 from dipolar.core.errors import SettingsError
 from dipolar.core.scanning import Bank, View
@@ -124,9 +125,7 @@ def friedel(
     bank
         Whose they are.
     """
-    row = {(int(h), int(k)): n for n, (h, k) in enumerate(bank.sites) if bank.main[n]}
-    first = [(h, k) for h, k in row if (h > 0 or (h == 0 and k > 0)) and (-h, -k) in row]
-    plus, minus = [row[each] for each in first], [row[-h, -k] for h, k in first]
+    plus, minus = _pairs(bank)
     one, other = counts[:, plus].astype(np.float64), counts[:, minus].astype(np.float64)
     known = np.isfinite(one) & np.isfinite(other)
     difference = np.where(known, one - other, 0.0).sum(axis=1)
@@ -136,3 +135,12 @@ def friedel(
         total = np.where(total > 0, total, np.nan)
         share = difference / total
         return share.astype(np.float32), (np.sqrt(variance * (1.0 + share**2)) / total).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _pairs(bank: Bank) -> tuple[Int64[np.ndarray, " pair"], Int64[np.ndarray, " pair"]]:
+    """Return the rows of main disks, and of those opposite."""
+    row = {(int(h), int(k)): n for n, (h, k) in enumerate(bank.sites) if bank.main[n]}
+    first = [(h, k) for h, k in row if (h > 0 or (h == 0 and k > 0)) and (-h, -k) in row]
+    plus = np.array([row[each] for each in first], dtype=np.int64)
+    return plus, np.array([row[-h, -k] for h, k in first], dtype=np.int64)
