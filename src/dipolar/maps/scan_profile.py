@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 FEWEST = 10
 """Positions beside a wall below which nothing can be said about its width."""
-MOST = 1000
-"""Positions that are fitted; of more, every nth."""
+BIN = 0.05
+"""Positions within so many probe steps across a wall are taken together."""
 NARROWEST, WIDEST = 0.05, 12.0
 """Half widths ξ that are compared, in probe steps."""
 FARTHEST = 1.5
@@ -64,20 +64,19 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
     """
     if len(distance) < FEWEST or not ((distance > 0).any() and (distance < 0).any()):
         return UNKNOWN
-    every = -(-len(distance) // MOST)
-    distance, share = distance[::every], share[::every]
+    binned = _binned(distance, share)
     widths, places = np.geomspace(NARROWEST, WIDEST, 28), np.linspace(-FARTHEST, FARTHEST, 21)
     noise = 0.1
     for _ in range(3):
-        log_density, rms = _evaluate(distance, share, noise, widths, places)
+        log_density, rms = _evaluate(binned, noise, widths, places)
         noise = max(rms, LEAST_NOISE)
-    log_density, _ = _evaluate(distance, share, noise, widths, places)
+    log_density, _ = _evaluate(binned, noise, widths, places)
     above_none = float(log_density.max() - log_density[0].max())
     # once more, only where the density is not negligible
     rows, columns = (np.flatnonzero((log_density > log_density.max() - 9.0).any(axis=axis)) for axis in (1, 0))
     widths = np.geomspace(widths[max(rows[0] - 1, 0)], widths[min(rows[-1] + 1, len(widths) - 1)], 31)
     places = np.linspace(places[max(columns[0] - 1, 0)], places[min(columns[-1] + 1, len(places) - 1)], 17)
-    log_density, _ = _evaluate(distance, share, noise, widths, places)
+    log_density, _ = _evaluate(binned, noise, widths, places)
     density = np.exp(log_density - log_density.max()).sum(axis=1) * widths  # per log ξ
     spread = np.cumsum(0.5 * (density + np.concatenate([[0.0], density[:-1]])))
     low, middle, high, bound = (
@@ -90,34 +89,51 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
     return Width(width=2.0 * free, sigma=(high - low) * middle / free, likely=2.0 * free, noise=noise)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Binned:
+    """Positions in narrow bins of their distance."""
+
+    count: Float[np.ndarray, " bin"]
+    """Positions in each."""
+    distance: Float[np.ndarray, " bin"]
+    """Their mean distance."""
+    share: Float[np.ndarray, " bin"]
+    """Sum of their shares."""
+    squares: float
+    """Sum of the squares of all shares."""
+
+
+def _binned(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, " position"]) -> _Binned:
+    _, place = np.unique(np.floor(distance / BIN), return_inverse=True)
+    count = np.bincount(place).astype(np.float64)
+    return _Binned(
+        count=count,
+        distance=np.bincount(place, weights=distance) / count,
+        share=np.bincount(place, weights=share),
+        squares=float(share @ share),
+    )
+
+
 def _evaluate(
-    distance: Float[np.ndarray, " position"],
-    share: Float[np.ndarray, " position"],
-    noise: float,
-    widths: Float[np.ndarray, " width"],
-    places: Float[np.ndarray, " place"],
+    binned: _Binned, noise: float, widths: Float[np.ndarray, " width"], places: Float[np.ndarray, " place"]
 ) -> tuple[Float[np.ndarray, "width place"], float]:
     """Return the log-density over (ξ, x0), low and high integrated out, and the RMS residual at its highest point."""
-    found = np.empty((len(widths), len(places)))
     prior = 1.0 / PLATEAU**2
-    off = distance[:, None] - places
-    squares = float(share @ share)
-    best, rms = -np.inf, noise
-    for row, width in enumerate(widths):
-        after = 0.5 * (1.0 + np.tanh(off / width))
-        before = 1.0 - after
-        a11, a12, a22 = (np.sum(one * two, axis=0) for one, two in ((before, before), (before, after), (after, after)))
-        b1, b2 = share @ before / noise**2, share @ after / noise**2 + prior
-        a11, a12, a22 = a11 / noise**2 + prior, a12 / noise**2, a22 / noise**2 + prior
-        volume = a11 * a22 - a12**2
-        low, high = (a22 * b1 - a12 * b2) / volume, (a11 * b2 - a12 * b1) / volume
-        found[row] = -0.5 * (squares / noise**2 + prior - low * b1 - high * b2) - 0.5 * np.log(volume)
-        place = int(np.argmax(found[row]))
-        if found[row, place] > best:
-            best = float(found[row, place])
-            left = share - low[place] * before[:, place] - high[place] * after[:, place]
-            rms = float(np.sqrt(np.sum(left**2) / max(len(share) - 4, 1)))
-    return found, rms
+    after = 0.5 * (1.0 + np.tanh((binned.distance - places[:, None]) / widths[:, None, None]))
+    total, shared = float(binned.count.sum()), float(binned.share.sum())
+    one, two = after @ binned.count, np.square(after) @ binned.count
+    s11, s12, s22 = total - 2.0 * one + two, one - two, two  # sums over before², before · after, after²
+    t2 = after @ binned.share
+    t1 = shared - t2
+    precision = 1.0 / noise**2
+    a11, a12, a22 = precision * s11 + prior, precision * s12, precision * s22 + prior
+    b1, b2 = precision * t1, precision * t2 + prior
+    volume = a11 * a22 - a12**2
+    low, high = (a22 * b1 - a12 * b2) / volume, (a11 * b2 - a12 * b1) / volume
+    found = -0.5 * (precision * binned.squares + prior - low * b1 - high * b2) - 0.5 * np.log(volume)
+    best = np.unravel_index(int(np.argmax(found)), found.shape)
+    left = binned.squares - 2 * (low * t1 + high * t2) + low**2 * s11 + 2 * low * high * s12 + high**2 * s22
+    return found, float(np.sqrt(max(float(left[best]), 0.0) / max(total - 4.0, 1.0)))
 
 
 def raster_error(width: float) -> float:
