@@ -12,7 +12,7 @@ from dipolar.core.circular import circular_sd_deg, wrap_deg
 from dipolar.core.errors import DataError, SettingsError
 from dipolar.core.units import angle_deg
 from dipolar.core.unmixing import Components, Stack
-from dipolar.learn.rvae import train_rvae
+from dipolar.learn.rvae import _limits, train_rvae
 from dipolar.learn.rvae_gauge import turn_latents
 from dipolar.learn.rvae_network import TurningRvae
 from dipolar.learn.rvae_patches import prepare, symmetry_centre
@@ -69,6 +69,16 @@ def test_every_variant_is_told_and_the_angle_is_registered(found: Components, va
     assert angles.posterior.sum(axis=1) == pytest.approx(1.0)
     assert angles.diagnosis["dipole_by_angle"] > 0.9
     assert angles.diagnosis["dipole_by_rest"] < 0.2
+
+
+def test_small_windows_and_long_trainings_are_told(found: Components, variants: VariantSet) -> None:
+    def said(*, cells: float, epochs: int = 4) -> str:
+        stack = replace(variants.stack, lattice_px=np.eye(2) * 24 / cells)
+        return " ".join(_limits(stack, found.angles, RvaeSettings(epochs=epochs)))
+
+    assert said(cells=2.0, epochs=8) == ""
+    assert "1.4 cells" in said(cells=1.4) and "too short" in said(cells=1.4)
+    assert "In 9 epochs" in said(cells=2.0, epochs=9)
 
 
 def test_the_drawn_dipole_is_the_true_one(found: Components, variants: VariantSet) -> None:

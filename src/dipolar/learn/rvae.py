@@ -244,7 +244,7 @@ def _limits(stack: Stack, angles: Angles | None, settings: RvaeSettings) -> Iter
         )
     if (settings.epochs or 0) > MOST_EPOCHS:
         yield (
-            f"In {settings.epochs} epochs latents can take over from the angle in walls: more variants are wrong there "
+            f"In {settings.epochs} epochs latents can take over from the angle in walls: more variants may be wrong there "
             f"than after {MOST_EPOCHS} epochs or fewer."
         )
 
