@@ -244,8 +244,8 @@ def _limits(stack: Stack, angles: Angles | None, settings: RvaeSettings) -> Iter
         )
     if (settings.epochs or 0) > MOST_EPOCHS:
         yield (
-            f"In {settings.epochs} epochs latents can take over from the angle in walls: more variants may be wrong there "
-            f"than after {MOST_EPOCHS} epochs or fewer."
+            f"In {settings.epochs} epochs latents can take over from the angle in walls: more variants may be wrong "
+            f"there than after {MOST_EPOCHS} or fewer."
         )
 
 
