@@ -164,7 +164,7 @@ def step_bar(axes: Axes, step_nm: float | None) -> None:
         return
     left, right = axes.get_xlim()
     length = style.round_length(max(0.3 * (right - left), 1.0))
-    shift = ScaledTranslation(0.0, -1.6 * style.MM, axes.figure.dpi_scale_trans)  # type: ignore[union-attr]
+    shift = ScaledTranslation(0.0, -1.6 * style.MM, axes.figure.dpi_scale_trans)
     down, where = axes.get_ylim()[0], axes.transData + shift
     axes.plot([left, left + length], [down, down], color="0.1", lw=1.7, clip_on=False, solid_capstyle="butt",
               transform=where)  # fmt: skip
@@ -177,7 +177,7 @@ def draw_walls(axes: Axes, walls: Iterable[ScanWall]) -> None:
     for wall in walls:
         points, told = wall.points, np.isfinite(wall.width_sigma)
         if told and wall.width > 0:
-            axes.add_collection(PolyCollection(_band(wall), facecolor=to_rgba(WALL_INK, 0.28), lw=0, zorder=3))
+            axes.add_collection(PolyCollection(list(_band(wall)), facecolor=to_rgba(WALL_INK, 0.28), lw=0, zorder=3))
         axes.plot(points[:, 1], points[:, 0], color="white", lw=1.3, alpha=0.8, zorder=3.5, solid_capstyle="butt")
         line = "-" if told else (0, (2.2, 1.0))
         axes.plot(points[:, 1], points[:, 0], color=WALL_INK, lw=0.7, ls=line, zorder=4, solid_capstyle="butt")
@@ -196,7 +196,7 @@ def _band(wall: ScanWall) -> Float[np.ndarray, "quad 4 2"]:
 
 def flags_shown(scan_map: ScanMap) -> list[tuple[Flag, Bool[np.ndarray, "y x"], str]]:
     """Return the flags that are met on few enough positions to be drawn over the map, where, and their hatch."""
-    found = []
+    found: list[tuple[Flag, Bool[np.ndarray, "y x"], str]] = []
     for flag in SHOWN_FLAGS:
         there = (scan_map.flags & np.uint32(flag)) != 0
         if there.any() and np.mean(there) <= EVERYWHERE:
@@ -224,8 +224,10 @@ def draw_flags(axes: Axes, scan_map: ScanMap) -> None:
             [np.stack([x, y], axis=1) for x, y in ((left, top), (right, top), (right, top + 1), (left, top + 1))],
             axis=1,
         )
-        axes.add_collection(PolyCollection(quads, facecolor="none", edgecolor="0.25", hatch=hatch, lw=0, zorder=2.5))
-        axes.add_collection(LineCollection(_outline(there), color="0.25", lw=0.35, zorder=2.6))
+        axes.add_collection(
+            PolyCollection(list(quads), facecolor="none", edgecolor="0.25", hatch=hatch, lw=0, zorder=2.5)
+        )
+        axes.add_collection(LineCollection(list(_outline(there)), color="0.25", lw=0.35, zorder=2.6))
 
 
 def _outline(there: Bool[np.ndarray, "y x"]) -> Float[np.ndarray, "side 2 2"]:

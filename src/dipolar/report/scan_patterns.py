@@ -26,13 +26,16 @@ DRAWN_SITES = 0.98
 MAIN, GHOST = "#56B4E9", "#D55E00"
 
 
-@style.styled
 def mean_patterns_figure(result: ScanResult) -> Figure | None:
     """Return the mean pattern of each class over its difference from the mean of all; None where no means are known."""
-    means, scan_map = result.means, result.map
-    if means is None or not np.isfinite(means).any():
+    if result.means is None or not np.isfinite(result.means).any():
         return None
-    means = means[:MOST].astype(np.float64)
+    return _figure(result, result.means[:MOST].astype(np.float64))
+
+
+@style.styled
+def _figure(result: ScanResult, means: Float[np.ndarray, "class k_y k_x"]) -> Figure:
+    scan_map = result.map
     count = len(means)
     columns = min(count, 4)
     edge = min((style.TWO_COLUMNS_MM - 2 * MARGIN_MM) / columns - 4.0, 54.0)
@@ -41,9 +44,10 @@ def mean_patterns_figure(result: ScanResult) -> Figure | None:
     group = rows * (tall + 6.5)
     drawn = style.figure(style.TWO_COLUMNS_MM, 12.0 + 2 * (group + 6.0) + 3.0)
     style.heading(drawn, "Mean patterns", scan_map.name)
-    norm = _log(means)
+    low, high = _limits(means)
+    norm = LogNorm(low, high)
     rest = means - np.nanmean(means, axis=0)
-    relative = rest / np.sqrt(np.maximum(np.nanmean(means, axis=0), 0.5 * norm.vmin))
+    relative = rest / np.sqrt(np.maximum(np.nanmean(means, axis=0), 0.5 * low))
     reach = float(np.nanpercentile(np.abs(relative), 99.7)) or 1.0
     codes = class_codes(scan_map.names)
     detectors = _detectors(result, (means.shape[1], means.shape[2]))
@@ -59,7 +63,7 @@ def mean_patterns_figure(result: ScanResult) -> Figure | None:
             left = MARGIN_MM + place % columns * (edge + 4.0)
             axes = style.axes_mm(drawn, left, top + 5.0 + place // columns * (tall + 6.5), edge, tall)
             if group_place == 0:
-                axes.imshow(np.clip(means[place], norm.vmin, None), cmap="inferno", norm=norm, interpolation="nearest")
+                axes.imshow(np.clip(means[place], low, None), cmap="inferno", norm=norm, interpolation="nearest")
                 _draw_detectors(axes, detectors)
             else:
                 axes.imshow(relative[place], cmap=DIVERGING, norm=Normalize(-reach, reach), interpolation="nearest")
@@ -67,16 +71,17 @@ def mean_patterns_figure(result: ScanResult) -> Figure | None:
             axes.set_title(style.drawable(scan_map.names[place]), size=6.5, pad=2)
             for spine in axes.spines.values():
                 spine.set(color=codes[place], linewidth=1.4)
-    _key(drawn, detectors, float(norm.vmin or 0.0), float(norm.vmax or 0.0), reach)
+    _key(drawn, detectors, low, high, reach)
     return drawn
 
 
-def _log(means: Float[np.ndarray, "class k_y k_x"]) -> LogNorm:
+def _limits(means: Float[np.ndarray, "class k_y k_x"]) -> tuple[float, float]:
     known = means[np.isfinite(means) & (means > 0)]
     if not known.size:
-        return LogNorm(0.1, 1.0)
+        return 0.1, 1.0
     low, high = np.percentile(known, [5.0, 99.9])
-    return LogNorm(float(max(low, high / 3e4)), float(max(high, 1.001 * low)))
+    low = float(max(low, high / 3e4))
+    return low, float(max(high, 1.001 * low))
 
 
 Detectors = list[tuple[Float[np.ndarray, "site 2"], float, str]]

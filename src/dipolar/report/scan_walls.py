@@ -93,6 +93,6 @@ def _draw_lengths(axes: Axes, domains: ScanDomains, shown: tuple[ScanWall, ...],
 def _draw_pair(axes: Axes, row: int, before: str, after: str) -> None:
     """Draw the colours of the classes before and after a wall to the left of its row."""
     for place, code in enumerate((before, after)):
-        shift = ScaledTranslation((2.0 * place - 4.2) * style.MM, 0.0, axes.figure.dpi_scale_trans)  # type: ignore[union-attr]
+        shift = ScaledTranslation((2.0 * place - 4.2) * style.MM, 0.0, axes.figure.dpi_scale_trans)
         where = axes.get_yaxis_transform() + shift
         axes.plot(0.0, row, "s", ms=4.5, color=rgb_of(code), mec="0.4", mew=0.3, transform=where, clip_on=False)
