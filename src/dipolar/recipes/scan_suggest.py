@@ -14,7 +14,7 @@ from dipolar.label import querying, sampling
 from dipolar.label.consensus import consensus, per_class
 from dipolar.label.entries import labels_of, standing, waiting
 from dipolar.label.journal import Journal, positions_waiting
-from dipolar.label.positions import Positions, check_step, open_positions
+from dipolar.label.positions import Positions, check_count, check_step, open_positions
 from dipolar.recipes.scan_label_settings import Strategy, SuggestSettings
 from dipolar.recipes.scan_pool import pool_of
 from dipolar.recipes.scan_query import features_of, probabilities_of
@@ -65,6 +65,7 @@ def suggest(
     SettingsError
         Fewer than one position.
     """
+    check_count(n)
     entries = journal.entries()
     labels = labels_of(entries, key=scan.key, shape=scan.shape)
     strategy = settings.strategy or strategy_for(labels)

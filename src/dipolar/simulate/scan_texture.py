@@ -200,7 +200,7 @@ def _share(distance: Float[np.ndarray, "y x"], inside: np.ndarray, wall_width: f
     return 0.5 * (1.0 + np.tanh(2.0 * signed / wall_width))
 
 
-Curve = tuple[Float[np.ndarray, "point 2"], str, str]
+Curve = tuple[Float[np.ndarray, "_ 2"], str, str]
 
 
 def _walls(

@@ -12,8 +12,8 @@ FINE = 0.05
 
 
 def curves_of(
-    field: Float[np.ndarray, "y x"], grid: Sequence[Float[np.ndarray, " axis"]]
-) -> list[Float[np.ndarray, "point 2"]]:
+    field: Float[np.ndarray, "y x"], grid: Sequence[Float[np.ndarray, " _"]]
+) -> list[Float[np.ndarray, "_ 2"]]:
     """Return the curves on which a field is zero, what is greater than it on the left with y up, as on the screen.
 
     Parameters
@@ -33,7 +33,7 @@ def curves_of(
     return [points[::-1] * step + first for points in found]
 
 
-def distance_to(curves: Sequence[Float[np.ndarray, "point 2"]], shape: tuple[int, int]) -> Float[np.ndarray, "y x"]:
+def distance_to(curves: Sequence[Float[np.ndarray, "_ 2"]], shape: tuple[int, int]) -> Float[np.ndarray, "y x"]:
     """Return how far each probe position is from the nearest of the curves; inf where there are none."""
     from scipy.spatial import cKDTree
 
@@ -52,8 +52,8 @@ def dense(points: Float[np.ndarray, "point 2"], step: float = FINE) -> Float[np.
 
 
 def run_of(
-    points: Float[np.ndarray, "point 2"], allowed: Bool[np.ndarray, "y x"], grid: Sequence[Float[np.ndarray, " axis"]]
-) -> list[Float[np.ndarray, "piece 2"]]:
+    points: Float[np.ndarray, "point 2"], allowed: Bool[np.ndarray, "y x"], grid: Sequence[Float[np.ndarray, " _"]]
+) -> list[Float[np.ndarray, "_ 2"]]:
     """Return the pieces of a curve that run where `allowed`, each of two points or more.
 
     Parameters
