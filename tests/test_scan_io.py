@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,24 @@ def test_patterns_that_were_never_written_are_not_zeros(tmp_path):
     )
 
 
+def test_chunks_that_a_zarr_store_lacks_are_told(tmp_path, capsys):
+    path = written(tmp_path / "a.zarr", counts())
+    (path / "2.0.0.0").unlink()
+    assert main(["scan", "info", str(path)]) == 0
+    assert "note: 1 of 5 chunks are not in the store" in capsys.readouterr().err
+    for chunk in path.glob("*.0.0.0"):
+        chunk.unlink()
+    with pytest.raises(FormatError, match="promises 5 chunks and stores none"):
+        open_scan(path)
+
+
+def test_a_zarr_in_one_zip_is_read_too(tmp_path):
+    path = written(tmp_path / "a.zarr", counts())
+    shutil.make_archive(str(tmp_path / "b"), "zip", path)
+    (tmp_path / "b.zip").rename(tmp_path / "b.zarr")
+    assert open_scan(tmp_path / "b.zarr").key == open_scan(path).key
+
+
 def test_every_wrong_shape_says_what_is_there_and_what_to_type(tmp_path):
     path = made.write_mib(tmp_path / "a.mib", counts().reshape(-1, *PATTERN))
     with pytest.raises(
@@ -275,6 +294,19 @@ def test_hdf5_grows_while_another_process_writes(tmp_path):
             assert np.array_equal(scan.frames.read(0, count)[:, 3, 4], np.arange(count))
         writer.stdin.close()
     assert open_scan(path, scan_shape=SHAPE).key == scan.key
+
+
+def test_a_file_that_grows_beyond_the_scan_ends_with_it(tmp_path):
+    flat = counts().reshape(-1, *PATTERN)
+    path = made.write_mib(tmp_path / "a.mib", flat[:20])
+    scan = open_scan(path, scan_shape=(5, 6), growing=True)
+    made.write_mib(path, flat)
+    assert scan.frames.count == 30
+
+
+def test_formats_that_are_written_at_once_do_not_grow(tmp_path):
+    with pytest.raises(SettingsError, match=r"(?s)still written.*a\.zarr"):
+        open_scan(written(tmp_path / "a.zarr", counts()), growing=True)
 
 
 def test_a_dataset_that_cannot_grow_is_not_waited_for(tmp_path):

@@ -36,5 +36,5 @@ def info(
         return
     for text in lines_of(found):
         show.line(text)
-    for sentence in found.sample.remarks:
+    for sentence in found.remarks:
         show.note(f"note: {sentence}")

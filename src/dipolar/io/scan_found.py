@@ -75,8 +75,8 @@ def settle(found: Found, *, path: Path, scan_shape: tuple[int, int] | None, skip
         )
     _check_count(shape, count, path=path, skip=skip, growing=growing, source=source, remark=remark)
     frames = found.frames
-    if skip is not None:
-        frames = LaterFrames(whole=frames, skip=skip, most=shape[0] * shape[1])
+    if skip is not None or growing:  # what grows may grow beyond the scan
+        frames = LaterFrames(whole=frames, skip=skip or 0, most=shape[0] * shape[1])
     needed = min(KEY_PATTERNS, shape[0] * shape[1])
     if frames.count < needed:
         raise ScanError(

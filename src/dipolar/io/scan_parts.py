@@ -46,6 +46,11 @@ class LaterFrames(AbstractFrames):
         """Number of patterns that can be read now."""
         return min(self.most, max(0, self.whole.count - self.skip))
 
+    @property
+    def growing(self) -> bool:
+        """Whether patterns are still added, as far as the whole says."""
+        return bool(getattr(self.whole, "growing", False))
+
     def read(self, start: int, stop: int) -> Shaped[np.ndarray, "pattern k_y k_x"]:
         """Return patterns `start` to `stop` (excluded), counted from the first that is kept."""
         check_range(self, start, stop)

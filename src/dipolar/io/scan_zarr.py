@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from dipolar.core.errors import FormatError, SettingsError
+from dipolar.core.errors import FormatError
+from dipolar.core.nouns import Fact
 from dipolar.core.scanning import AbstractFrames
 from dipolar.io.scan_found import Found, how_stored
 from dipolar.io.scan_hdf5 import chosen, is_scan, scan_axes
 from dipolar.io.scan_hdf5_frames import read_pieces, stored_together
 from dipolar.io.scan_hdf5_scales import scales_of
 from dipolar.io.scan_mapped import check_range
+
+MISSING = "chunks_missing"
+"""Name of the fact that some chunks are not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +67,9 @@ class ZarrFrames(AbstractFrames):
 
 def read_zarr(path: Path, *, select: str | None, growing: bool) -> Found:
     """Return the patterns of the one array that holds a scan, or of the one called `select`."""
-    if growing:
-        raise SettingsError(
-            "files that grow are read as .mib, .raw, .npy, .blo, .tvips or HDF5",
-            got=path.name,
-            do="wait until it is written",
-        )
     with open_zarr(path) as root:
         array = chosen(_arrays(root), select, path=path)
-        _check_chunks(array, path=path)
+        missing = _missing_chunks(array, path=path)
         axes = scan_axes(array.shape)
         scan = tuple(int(array.shape[axis]) for axis in axes)
         scales = scales_of(array, root, plain="Zarr")
@@ -91,7 +89,7 @@ def read_zarr(path: Path, *, select: str | None, growing: bool) -> Found:
             shape_source=f"shape of {array.name or 'the array'}",
             step_nm=scales.step_nm,
             pixel_mrad=scales.pixel_mrad,
-            facts=(*how_stored(scales.make, _words(array)), *scales.facts),
+            facts=(*how_stored(scales.make, _words(array)), *missing, *scales.facts),
         )
 
 
@@ -140,19 +138,23 @@ def _arrays(root: Any) -> list[Any]:
     return [node for node in found if len(scan_axes(node.shape)) == 2] or found
 
 
-def _check_chunks(array: Any, *, path: Path) -> None:
-    """Refuse an array of which chunks are missing: Zarr reads them as zeros, which nobody would notice.
+def _missing_chunks(array: Any, *, path: Path) -> list[Fact]:
+    """Return how many chunks are not there, which Zarr reads as zeros: left out because they are, or lost.
 
-    Chunks that hold nothing but the fill value may be left out by who writes it; only a whole pattern that is missing
-    would be one that was not measured, so the last chunk must be there.
+    Raises
+    ------
+    FormatError
+        Where there is none at all.
     """
-    there, all_of_them = getattr(array, "nchunks_initialized", None), getattr(array, "nchunks", None)
-    if there == 0 and all_of_them:
+    there, all_of_them = array.nchunks_initialized, array.nchunks
+    if there == 0:
         raise FormatError(
             "the array must hold data",
-            got=f"{path.name}: {array.name} promises {all_of_them} chunks and stores none",
+            got=f"{path.name}: {array.name or 'the array'} promises {all_of_them} chunks and stores none",
             do="copy or write it again; it is damaged, or was never filled",
         )
+    lost = all_of_them - there
+    return [Fact(name=MISSING, value=f"{lost:,} of {all_of_them:,}", source="store")] if lost else []
 
 
 def _words(array: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from dipolar.core.errors import FormatError
+from dipolar.core.errors import FormatError, SettingsError
 from dipolar.core.scanning import Scan
 from dipolar.io.border import border
 from dipolar.io.scan_found import Found, settle
@@ -33,6 +33,9 @@ SCAN_READERS: dict[str, str] = {
 
 SCAN_FOLDERS = (".zspy", ".zarr")
 """Formats that are folders on disk, or zip files; any other folder is one of patterns."""
+
+GROWING = (".mib", ".hdr", ".raw", ".xml", ".npy", ".blo", ".tvips", ".h5", ".hdf5", ".hspy", ".emd")
+"""Formats that can be read while they are written."""
 
 
 def open_scan(
@@ -67,9 +70,17 @@ def open_scan(
         Where it is no scan, or its shape is not known or does not fit the number of patterns.
     SelectionError
         Where it holds several scans and none was named.
+    SettingsError
+        Where a file of its format cannot be read while it grows.
     """
     path = Path(path)
     module, function = _reader(path)
+    if growing and path.suffix.lower() not in GROWING:
+        raise SettingsError(
+            f"scans that are still written are read as {', '.join(GROWING)}",
+            got=path.name,
+            do="open it without growing when it is written",
+        )
     with border(path):
         read = getattr(importlib.import_module(f"dipolar.io.{module}"), function)
         found: Found = read(path, select=select, growing=growing)

@@ -58,6 +58,17 @@ class ScanInfo:
     """Counts of a few patterns."""
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is wrong with the scan, in sentences."""
+        missing = [fact.value for fact in self.scan.facts if fact.name == "chunks_missing"]
+        lost = (
+            (f"{missing[0]} chunks are not in the store and read as zeros: copy it again unless they are",)
+            if missing
+            else ()
+        )
+        return (*lost, *self.sample.remarks)
+
+    @property
     def bytes(self) -> int:
         """Size of all counts when they are unpacked."""
         frames = self.scan.frames
@@ -151,7 +162,7 @@ def values_of(info: ScanInfo) -> dict[str, Any]:
             "zero_fraction": sample.zero,
             "no_number": sample.unknown,
         },
-        "notes": list(sample.remarks),
+        "notes": list(info.remarks),
     }
 
 
