@@ -82,10 +82,18 @@ class ScanTrainSettings(LookSettings):
         le=1_000_000,
         description="Patterns without a label, spread over the scan, that tell how patterns vary; 0 uses labels only.",
     )
-    size_px: int = Field(
-        64, ge=16, le=512, description="Edge of the small copies of patterns that networks see; published: 128."
+    size_px: int | None = Field(
+        None, ge=16, le=512, description="Edge of the small copies of patterns that small sees. Not given: 64."
     )
-    epochs: int | None = Field(None, ge=1, le=10_000, description="Passes of a network through the labelled patterns.")
+    reading: Literal["released", "drawn", "stated"] = Field(
+        "released",
+        description="Which of the three sizes of the published network: of the code, the figure, or the text.",
+    )
+    teach: bool = Field(
+        True,
+        description="Whether small also learns from what the bank says of patterns without a label, where the crystal "
+        "has a lattice.",
+    )
     seed: int = Field(0, ge=0, description="Seed of all that is random; the same seed gives the same model.")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
@@ -29,6 +30,10 @@ from dipolar.recipes.settings import change
 
 EACH = 2
 """Labels that every class needs."""
+SMALL_PX = 64
+"""Edge of the patterns that a small network sees, unless told otherwise."""
+OTHERS = 2048
+"""Patterns without a label that a network sees in its training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,7 +123,11 @@ def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = si
     view = look_at(scan, patterns=settings.patterns, progress=progress)
     if settings.classifier == "bank":
         return Look(view=view, bank=bank_for(view))
-    return Look(view=view, size_px=settings.size_px)
+    if settings.classifier == "published":
+        from dipolar.learn.pattern_networks import READINGS
+
+        return Look(view=view, size_px=READINGS[settings.reading][0])
+    return Look(view=view, size_px=settings.size_px or SMALL_PX)
 
 
 def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Pool:
@@ -159,18 +168,40 @@ def taught(
     """Return a classifier that learned from what was seen."""
     rows = seen.rows(labelled)
     fold = folds_of(labels.positions, labels.shape)
-    surveyed = survey(seen.seen[~seen.blank], seen.counts[~seen.blank])
-    return train_bank(
-        surveyed,
-        seen.seen[rows],
-        labels.label,
-        labels.names,
+    shared: Any = {"key": scan.key, "members": settings.ensemble, "seed": settings.seed}
+    if look.bank is not None:
+        surveyed = survey(seen.seen[~seen.blank], seen.counts[~seen.blank])
+        told = labels.label, labels.names
+        return train_bank(surveyed, seen.seen[rows], *told, fold=fold, bank=look.bank, **shared)
+
+    from dipolar.learn.pattern_network_training import Examples, train_published, train_small
+
+    good = np.flatnonzero(~seen.blank)
+    others = good[np.unique(np.linspace(0, len(good) - 1, min(OTHERS, len(good))).round().astype(np.int64))]
+    examples = Examples(
+        patches=seen.seen[rows],
+        counts=seen.counts[rows],
+        label=labels.label.astype(np.int64),
+        names=labels.names,
         fold=fold,
-        bank=look.bank,
-        key=scan.key,
-        members=settings.ensemble,
-        seed=settings.seed,
+        others=seen.seen[others],
     )
+    if settings.classifier == "published":
+        return train_published(examples, reading=settings.reading, progress=progress, **shared)
+    if settings.teach and np.isfinite(look.view.lattice_px).all():
+        examples = replace(examples, taught=from_bank(scan, labels, look, labelled, seen.numbers[others], settings))
+    return train_small(examples, progress=progress, **shared)
+
+
+def from_bank(
+    scan: Scan, labels: Labels, look: Look, labelled: Pool, others: Pool, settings: ScanTrainSettings
+) -> Float32[np.ndarray, "pattern class"]:
+    """Return the share of each class in patterns without a label, as the bank tells it after the same labels."""
+    through = Look(view=look.view, bank=bank_for(look.view))
+    seen = look_over(scan, through, np.union1d(labelled, others).astype(np.int64))
+    told = taught(scan, labels, through, seen, labelled, settings)
+    rows = seen.rows(others)
+    return told.mixture(seen.seen[rows], seen.counts[rows])
 
 
 def by_position(labels: Labels) -> float:

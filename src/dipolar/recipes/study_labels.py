@@ -115,13 +115,13 @@ def _rows(job: LabelsJob) -> Mapping[str, Any]:
 def question_of(job: LabelsJob) -> Question:
     """Return one simulated scan, looked at in every way that its classifiers need."""
     settings = job.settings
-    ghosts = {} if settings.ghost_strength is None else {"ghost_strength": settings.ghost_strength}
+    ghosts = settings.ghost_strength
     simulated = simulate_scan(
         SimulatedScanSettings(
             shape=parse_scan_shape(settings.scan_shape),
             pattern_px=(settings.pattern_px, settings.pattern_px),
             electrons=settings.electrons,
-            **ghosts,
+            ghost_strength=SimulatedScanSettings().ghost_strength if ghosts is None else ghosts,
         ),
         seed=job.seed,
     )
@@ -141,7 +141,7 @@ def question_of(job: LabelsJob) -> Question:
 
 def training(kind: str, seed: int) -> ScanTrainSettings:
     """Return how a classifier is trained."""
-    return ScanTrainSettings(classifier=kind, seed=seed)  # type: ignore[arg-type]
+    return ScanTrainSettings(classifier=kind, seed=seed)
 
 
 def asked(
