@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
@@ -84,11 +86,20 @@ def _limits(means: Float[np.ndarray, "class k_y k_x"]) -> tuple[float, float]:
     return low, float(max(high, 1.001 * low))
 
 
-Detectors = list[tuple[Float[np.ndarray, "site 2"], float, str]]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rings:
+    """Virtual detectors of one kind, in px of the mean patterns."""
+
+    at: Float[np.ndarray, "site 2"]
+    """Middle (y, x)."""
+    radius: float
+    """Of each."""
+    shade: str
+    """Colour of its line."""
 
 
-def _detectors(result: ScanResult, shape: tuple[int, int]) -> Detectors:
-    """Return (y, x), radius and colour of main disks and of places of ghosts, in px of the mean patterns."""
+def _detectors(result: ScanResult, shape: tuple[int, int]) -> list[_Rings]:
+    """Return the detectors on main disks, then those where ghosts can be; none where they are not known."""
     view, bank = result.view, result.bank
     if view is None or bank is None or not np.isfinite(view.lattice_px).all():
         return []
@@ -96,7 +107,7 @@ def _detectors(result: ScanResult, shape: tuple[int, int]) -> Detectors:
     at = _sites(view, bank, shape, scale)
     inside = _inside(at, shape)
     return [
-        (at[inside & kind], bank.radius * view.radius_px * scale, shade)
+        _Rings(at=at[inside & kind], radius=bank.radius * view.radius_px * scale, shade=shade)
         for kind, shade in ((bank.main, MAIN), (~bank.main, GHOST))
     ]
 
@@ -113,23 +124,24 @@ def _inside(at: Float[np.ndarray, "site 2"], shape: tuple[int, int]) -> Bool[np.
     return inside
 
 
-def _draw_detectors(axes: Axes, detectors: Detectors) -> None:
-    for at, radius, shade in detectors:
-        size = np.full(len(at), 2.0 * radius)
-        rings = EllipseCollection(
+def _draw_detectors(axes: Axes, detectors: list[_Rings]) -> None:
+    for rings in detectors:
+        at, shade = rings.at, rings.shade
+        size = np.full(len(at), 2.0 * rings.radius)
+        drawn = EllipseCollection(
             size, size, np.zeros(len(at)), units="xy", offsets=at[:, ::-1], offset_transform=axes.transData,
             facecolor="none", edgecolor=shade, lw=0.35,
         )  # fmt: skip
-        axes.add_collection(rings)
+        axes.add_collection(drawn)
 
 
-def _key(drawn: Figure, detectors: Detectors, low: float, high: float, reach: float) -> None:
+def _key(drawn: Figure, detectors: list[_Rings], low: float, high: float, reach: float) -> None:
     words = f"a: from {number(low, 2)} to {number(high, 2)} counts per px    b: ±{number(reach, 2)} √counts"
     tall = float(drawn.get_figheight()) / style.MM
     text_mm(drawn, (MARGIN_MM, tall - 5.0), words, ink=style.QUIET, size=6.5)
     if detectors:
         handles = [
-            Line2D([], [], ls="", marker="o", mfc="none", mec=shade, ms=4, mew=0.8, label=label)
-            for (_, _, shade), label in zip(detectors, ("disks of the parent lattice", "places of ghosts"), strict=True)
+            Line2D([], [], ls="", marker="o", mfc="none", mec=rings.shade, ms=4, mew=0.8, label=label)
+            for rings, label in zip(detectors, ("disks of the parent lattice", "places of ghosts"), strict=True)
         ]
         drawn.legend(handles=handles, loc="lower right", bbox_to_anchor=(1.0, 0.0), ncols=2, borderaxespad=0.4)
