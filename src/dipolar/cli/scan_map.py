@@ -16,7 +16,7 @@ def map_(
     scan: Path,
     /,
     *,
-    model: Path,
+    model: Path | None = None,
     labels: Path | None = None,
     out: Path | None = None,
     settings: Path | None = None,
@@ -33,7 +33,8 @@ def map_(
     scan
         A scan, as for `dipolar scan info`.
     model
-        What `dipolar scan train` wrote.
+        What `dipolar scan train` wrote. Not given: no label is used, and ghosts alone tell horizontal, vertical and
+        none.
     labels
         Labels to be shown on the map: a journal, or a CSV or YAML table.
     out

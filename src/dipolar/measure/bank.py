@@ -134,7 +134,7 @@ def kinds_of(bank: Bank) -> Int64[np.ndarray, " site"]:
     return np.where(bank.main, -1, kind)
 
 
-def _level(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float[np.ndarray, " pattern"]:
+def main_level(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float[np.ndarray, " pattern"]:
     """Return the mean of main disks without the direct beam; nan where it is not positive."""
     main = bank.main & (bank.sites != 0).any(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -143,7 +143,7 @@ def _level(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float[np.
     return np.where(level > 0, level, np.nan)
 
 
-def _in_pairs(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float32[np.ndarray, "pattern site"]:
+def in_pairs(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float32[np.ndarray, "pattern site"]:
     """Return counts in which what is unknown of a site is that of its Friedel partner, or else nothing."""
     if np.isfinite(counts).all():
         return counts
@@ -166,9 +166,9 @@ def ratios(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float32[n
     bank
         Whose they are.
     """
-    level = _level(counts, bank)
+    level = main_level(counts, bank)
     ghosts = ~bank.main
-    single = _in_pairs(counts, bank)[:, ghosts] / level[:, None]
+    single = in_pairs(counts, bank)[:, ghosts] / level[:, None]
     kind, weight = kinds_of(bank)[ghosts], _weight(bank)[ghosts]
     sums = [
         single[:, kind == which] @ weight[kind == which] / weight[kind == which].sum()
@@ -188,8 +188,8 @@ def ratio_sigma(
 def _squares(
     counts: Float32[np.ndarray, "pattern site"], sigma: Float32[np.ndarray, "pattern site"], bank: Bank
 ) -> Float[np.ndarray, "pattern feature"]:
-    level, ghosts = _level(counts, bank), ~bank.main
-    single = (_in_pairs(sigma, bank)[:, ghosts] / level[:, None]) ** 2
+    level, ghosts = main_level(counts, bank), ~bank.main
+    single = (in_pairs(sigma, bank)[:, ghosts] / level[:, None]) ** 2
     kind, weight = kinds_of(bank)[ghosts], _weight(bank)[ghosts]
     sums = [
         single[:, kind == which] @ weight[kind == which] ** 2 / weight[kind == which].sum() ** 2

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float32, Int64, Shaped
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.flags import Flag
 from dipolar.core.scanning import Bank, Scan, View
-from dipolar.learn.patterns import AbstractPatternClassifier
+from dipolar.learn.patterns import AbstractPatternClassifier, Answers
 from dipolar.locate.beam import centres
 from dipolar.measure.bank import ratios
+from dipolar.measure.order import OrderParameters, OrderWeights, order_parameters
 from dipolar.measure.patterns import everything
 from dipolar.measure.virtual import VirtualImages
 from dipolar.recipes.scan_pool import Pool, chunk_of, spans_of
@@ -30,17 +31,52 @@ class Look:
     """Edge of the small copies that it sees; 0: it sees ratios."""
     images: VirtualImages | None = None
     """Conventional images that are made besides."""
+    order: OrderWeights | None = None
+    """How ghosts are summed into order parameters, which are then made besides; it needs a bank."""
 
     def __call__(self, patterns: Shaped[np.ndarray, "pattern k_y k_x"], start: int) -> dict[str, np.ndarray]:
         """Return "seen", and "centre", "found", "blank", "totals" and the images by name."""
         made = everything(patterns, self.view, centres, bank=self.bank, size_px=self.size_px, images=self.images)
-        counts = made.pop("counts", None)
-        made.pop("counts_sigma", None)
+        counts, sigma = made.pop("counts", None), made.pop("counts_sigma", None)
         if self.size_px:
             made["seen"] = made.pop("patch")
         elif self.bank is not None and counts is not None:
             made["seen"] = ratios(counts, self.bank)
+        if self.order is not None and self.bank is not None and counts is not None and sigma is not None:
+            made |= order_images(order_parameters(counts, sigma, self.bank, self.order))
         return made
+
+
+def order_images(found: OrderParameters) -> dict[str, Float32[np.ndarray, " pattern"]]:
+    """Return order parameters by the names of their maps, each followed by its standard error."""
+    values = {
+        "ghost strength": found.strength,
+        "ghost strength sigma": found.strength_sigma,
+        "horizontal − vertical": found.difference,
+        "horizontal − vertical sigma": found.difference_sigma,
+    }
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+def told(made: dict[str, np.ndarray], said: Answers) -> dict[str, np.ndarray]:
+    """Return what is said of patterns beside what was made of them; nothing is said of blank ones.
+
+    Parameters
+    ----------
+    made
+        From `Look`, without what was seen.
+    said
+        Of the same patterns.
+    """
+    blank, found = made.pop("blank"), made.pop("found")
+    flags = np.where(blank, np.uint32(Flag.BLANK), said.flags)
+    flags = np.where(found | blank, flags, flags | np.uint32(Flag.NO_BEAM)).astype(np.uint32)
+    unknown = blank[:, None]
+    return made | {
+        "probability": np.where(unknown, np.float32(np.nan), said.probability),
+        "mixture": np.where(unknown, np.float32(np.nan), said.mixture),
+        "flags": flags,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,16 +91,7 @@ class Judge:
     def __call__(self, patterns: Shaped[np.ndarray, "pattern k_y k_x"], start: int) -> dict[str, np.ndarray]:
         """Return "probability", "mixture", "flags", and all of `Look` but what was seen."""
         made = self.look(patterns, start)
-        said = self.classifier.answers(made.pop("seen"), made["totals"])
-        blank, found = made.pop("blank"), made.pop("found")
-        flags = np.where(blank, np.uint32(Flag.BLANK), said.flags)
-        flags = np.where(found | blank, flags, flags | np.uint32(Flag.NO_BEAM)).astype(np.uint32)
-        unknown = blank[:, None]
-        return made | {
-            "probability": np.where(unknown, np.float32(np.nan), said.probability),
-            "mixture": np.where(unknown, np.float32(np.nan), said.mixture),
-            "flags": flags,
-        }
+        return told(made, self.classifier.answers(made.pop("seen"), made["totals"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

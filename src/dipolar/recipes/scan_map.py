@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -15,10 +15,9 @@ from jaxtyping import Float32, Shaped
 
 from dipolar.core.atomic import atomic_file
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.errors import ScanError
+from dipolar.core.errors import ScanError, SettingsError
 from dipolar.core.flags import Flag
-from dipolar.core.nouns import Record
-from dipolar.core.scanning import Bank, Labels, Scan, ScanMap, ScanResult, ScanValidation, View
+from dipolar.core.scanning import Bank, Labels, Scan, ScanMap, ScanResult, View
 from dipolar.io.codec import read_noun, write_noun
 from dipolar.io.scans import open_scan
 from dipolar.learn.pattern_store import load_classifier
@@ -27,22 +26,35 @@ from dipolar.locate.beam import look_at
 from dipolar.locate.beam_mean import centred_mean
 from dipolar.maps.scan_domains import domains_of
 from dipolar.measure.bank import bank_for
+from dipolar.measure.order import CLASSES
+from dipolar.measure.order_classes import LearnedOrder
 from dipolar.measure.virtual import usual_images
-from dipolar.recipes.record import Clock, now, versions
+from dipolar.recipes.record import Clock
+from dipolar.recipes.scan_ghosts import check_no_ghosts, rule_for
 from dipolar.recipes.scan_look import Judge, Look
+from dipolar.recipes.scan_map_record import notes_of, record_of, validation_of
 from dipolar.recipes.scan_settings import ScanMapSettings
+from dipolar.recipes.scan_unlabelled import (
+    FEWER,
+    SAMPLE,
+    Unlabelled,
+    check_apart,
+    learned_order,
+    notes_without_labels,
+)
 from dipolar.recipes.settings import change
 from dipolar.run.scanning import READ, AbstractExecutor, Dask, Follow, Kept, LiberTem, Threads, run_blocks
 
 MEAN_OF = 64
 """Patterns of each class whose mean is drawn."""
+Noun = TypeVar("Noun")
 OWN = ("probability", "mixture", "flags", "centre", "totals", READ)
 """What of the arrays is not a conventional image."""
 
 
 def map_scan(
     scan: str | Path | Scan,
-    model: str | Path | AbstractPatternClassifier,
+    model: str | Path | AbstractPatternClassifier | None = None,
     *,
     settings: ScanMapSettings | None = None,
     labels: Labels | None = None,
@@ -53,12 +65,15 @@ def map_scan(
 ) -> ScanResult:
     """Return the domains of a scan: what a classifier says of every pattern, conventional images, walls.
 
+    Without a classifier, ghosts tell horizontal, vertical and none: half way along the first reciprocal lattice vector,
+    along the second, or weaker than a threshold that is learned from a sample of the scan.
+
     Parameters
     ----------
     scan
         A file, or what `dipolar.open_scan` returned.
     model
-        A model of ``dipolar scan train``, or a classifier.
+        A model of ``dipolar scan train``, or a classifier; None: no label is used.
     settings
         How to map; None takes the defaults.
     labels
@@ -76,21 +91,25 @@ def map_scan(
     Raises
     ------
     ScanError
-        If no beam is found, or patterns are missing.
+        If no beam is found, patterns are missing, or ghosts tell no classes where there is no model.
     FormatError
         If scan or model cannot be read.
     """
     settings = change(settings or ScanMapSettings(), changes)
+    executor = executor or executor_for(settings)
     opened = open_scan(scan, growing=settings.follow, **settings.opening) if not isinstance(scan, Scan) else scan
-    classifier = model if isinstance(model, AbstractPatternClassifier) else load_classifier(model)
+    classifier = model if isinstance(model, AbstractPatternClassifier | None) else load_classifier(model)
+    if classifier is not None:
+        check_no_ghosts(settings, why="a trained model knows what it looks at.")
     clock = Clock(progress)
     key = key_of_work(opened, classifier, model, settings)
     with clock("finding beam and lattice"):
         view = kept_view(opened, settings, work, key, progress=progress)
-        judge = Judge(look=look_of(classifier, view, images=settings.virtual), classifier=classifier)
+    with clock("looking for ghosts", announce=False):
+        judge = judge_for(opened, classifier, view, settings, work, key, progress=progress)
     with clock("mapping", announce=False):
         arrays = run_blocks(
-            executor or executor_for(settings, scan),
+            executor,
             opened.frames,
             judge,
             opened.count,
@@ -99,33 +118,80 @@ def map_scan(
             progress=progress,
             step="mapping",
         )
-    scan_map = assembled(opened, classifier.names, arrays)
+    scan_map = assembled(opened, CLASSES if classifier is None else classifier.names, arrays)
     with clock("finding domains and walls"):
         domains = domains_of(scan_map)
     with clock("mean patterns"):
         means = mean_patterns(opened, scan_map, view)
-    own = classifier.key == opened.key
+    own = classifier is not None and classifier.key == opened.key
+    before = notes_without_labels(judge.learned, opened) if isinstance(judge, Unlabelled) else ()
     return ScanResult(
         map=scan_map,
         domains=domains,
-        record=record_of(opened, model, settings, clock, notes_of(opened, classifier, scan_map)),
+        record=record_of(opened, model, settings, clock, (*before, *notes_of(opened, classifier, scan_map))),
         labels=labels,
-        validation=validation_of(classifier) if own else None,
+        validation=validation_of(classifier) if classifier is not None and own else None,
         means=means,
         view=view,
-        bank=classifier.bank,
+        bank=judge.bank if isinstance(judge, Unlabelled) else judge.classifier.bank,
     )
 
 
-def executor_for(settings: ScanMapSettings, scan: str | Path | Scan) -> AbstractExecutor:
-    """Return who does the work that the settings ask for."""
+def executor_for(settings: ScanMapSettings) -> AbstractExecutor:
+    """Return who does the work that the settings ask for.
+
+    Raises
+    ------
+    SettingsError
+        If they ask for two at once.
+    """
+    wanted = {name: getattr(settings, name) for name in ("threads", "workers", "cluster")}
+    asked = [name for name, value in wanted.items() if value is not None]
+    if len(asked) > 1 or (settings.libertem and "threads" in asked):
+        raise SettingsError(
+            "a map is made by threads here, by processes here, or by a cluster.",
+            got=", ".join(f"--{name} {wanted[name]}" for name in asked) + (", --libertem" if settings.libertem else ""),
+            do=f"give one of them: --{asked[-1]} {wanted[asked[-1]]}",
+        )
     if settings.libertem:
-        return LiberTem(cluster="local", workers=settings.workers or 2)
+        return LiberTem(cluster=settings.cluster or "local", workers=settings.workers or 2)
     if settings.cluster is not None:
         return Dask(url=settings.cluster)
     if settings.workers is not None:
         return Dask(workers=settings.workers)
     return Threads() if settings.threads is None else Threads(workers=settings.threads)
+
+
+def judge_for(
+    scan: Scan,
+    classifier: AbstractPatternClassifier | None,
+    view: View,
+    settings: ScanMapSettings,
+    work: Path | None,
+    key: str,
+    *,
+    progress: Progress = silent,
+) -> Judge | Unlabelled:
+    """Return the work that is done on every pattern; what it needs to know of ghosts is learned from a sample.
+
+    Raises
+    ------
+    ScanError
+        If there is no lattice where one is needed, or ghosts tell no classes where nothing else does.
+    """
+
+    def learned(bank: Bank, most: int) -> LearnedOrder:
+        return kept(lambda: learned_order(scan, view, bank, most, progress=progress), LearnedOrder, work, key)
+
+    if classifier is None:
+        bank = bank_for(view, rule_for(settings))
+        found = learned(bank, SAMPLE)
+        check_apart(found, scan)
+        return Unlabelled(view=view, bank=bank, learned=found, images=usual_images(view) if settings.virtual else None)
+    look = look_of(classifier, view, images=settings.virtual)
+    if settings.virtual and classifier.bank is not None and not look.size_px:
+        look = replace(look, order=learned(classifier.bank, FEWER).weights)
+    return Judge(look=look, classifier=classifier)
 
 
 def look_of(classifier: AbstractPatternClassifier, view: View, *, images: bool) -> Look:
@@ -152,16 +218,22 @@ def look_of(classifier: AbstractPatternClassifier, view: View, *, images: bool) 
     return Look(view=view, bank=main, size_px=classifier.size_px, images=wanted)
 
 
-def key_of_work(scan: Scan, classifier: AbstractPatternClassifier, model: object, settings: ScanMapSettings) -> str:
+def key_of_work(
+    scan: Scan, classifier: AbstractPatternClassifier | None, model: object, settings: ScanMapSettings
+) -> str:
     """Return what names all that the values of a map depend on."""
-    told = {
+    told: dict[str, Any] = {
         "scan": scan.key,
         "count": scan.count,
-        "model": str(model) if isinstance(model, str | Path) else classifier.kind,
-        "learned": {"key": classifier.key, "names": classifier.names, "metrics": dict(classifier.metrics)},
         "patterns": settings.patterns,
         "virtual": settings.virtual,
     }
+    if classifier is None:
+        names = ("ghosts", "clicks", "parent", "child", "parent_axis", "child_axis")
+        told["ghosts"] = {name: getattr(settings, name) for name in names}
+    else:
+        told["model"] = str(model) if isinstance(model, str | Path) else classifier.kind
+        told["learned"] = {"key": classifier.key, "names": classifier.names, "metrics": dict(classifier.metrics)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -169,16 +241,22 @@ def kept_view(
     scan: Scan, settings: ScanMapSettings, work: Path | None, key: str, *, progress: Progress = silent
 ) -> View:
     """Return how patterns are looked at; what is resumed is looked at as before, whatever a growing file has by now."""
-    path = None if work is None else work / f"view-{key[:16]}.h5"
+    return kept(lambda: look_at(scan, patterns=settings.patterns, progress=progress), View, work, key)
+
+
+def kept(make: Callable[[], Noun], kind: type[Noun], work: Path | None, key: str) -> Noun:
+    """Return what was made before for the same work, or make it and keep it."""
+    path = None if work is None else work / f"{kind.__name__.lower()}-{key[:16]}.h5"
     if path is not None and path.is_file():
         with h5py.File(path, "r") as file:
-            return read_noun(file, View)
-    view = look_at(scan, patterns=settings.patterns, progress=progress)
+            found: Noun = read_noun(file, kind)
+        return found
+    made = make()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as part, h5py.File(part, "w") as file:
-            write_noun(file, view)
-    return view
+            write_noun(file, made)
+    return made
 
 
 def assembled(scan: Scan, names: tuple[str, ...], arrays: dict[str, np.ndarray]) -> ScanMap:
@@ -215,63 +293,3 @@ def mean_patterns(scan: Scan, scan_map: ScanMap, view: View) -> Float32[np.ndarr
 def _one_by_one(scan: Scan, numbers: list[int]) -> Iterator[Shaped[np.ndarray, "pattern k_y k_x"]]:
     for number in numbers:
         yield scan.frames.read(number, number + 1)
-
-
-def validation_of(classifier: AbstractPatternClassifier) -> ScanValidation | None:
-    """Return how right a classifier was on labels of this scan that were held out; None where it does not say."""
-    told = classifier.metrics
-    figures = {name: float(value) for name, value in told.items() if isinstance(value, int | float)}
-    curve = told.get("reliability", {})
-    if not figures:
-        return None
-    return ScanValidation(
-        figures={name: value for name, value in figures.items() if name not in ("labels", "ridge")},
-        confidence=np.asarray(curve.get("confidence", ()), dtype=np.float64),
-        correct=np.asarray(curve.get("correct", ()), dtype=np.float64),
-        count=np.asarray(curve.get("count", ()), dtype=np.int64),
-        source="held-out labels",
-    )
-
-
-def notes_of(scan: Scan, classifier: AbstractPatternClassifier, scan_map: ScanMap) -> tuple[str, ...]:
-    """Return sentences that a reader of the map should know."""
-    notes = list(classifier.notes)
-    if classifier.key != scan.key:
-        notes.append(
-            "The model learned from another scan: how right it is here is not known, only which patterns are unlike "
-            "those it learned from."
-        )
-    read = np.isfinite(scan_map.probability).all(axis=2)
-    for flag, words in (
-        (Flag.UNKNOWN_CLASS, "are unlike those of every class that was labelled"),
-        (Flag.OTHER_DOSE, "have far more or fewer counts than those the model learned from"),
-        (Flag.BLANK, "are empty, constant or were never written"),
-        (Flag.NO_BEAM, "show no direct beam and were centred as their neighbours are"),
-    ):
-        share = float(np.mean((scan_map.flags & np.uint32(flag)) != 0))
-        if share > 0.05:
-            notes.append(f"{100 * share:.0f} % of the patterns {words}.")
-    if not read.any():
-        notes.append("No pattern could be told.")
-    return tuple(notes)
-
-
-def record_of(scan: Scan, model: object, settings: ScanMapSettings, clock: Clock, notes: tuple[str, ...]) -> Record:
-    """Return what made the map; the scan is named by its key, as hashing terabytes would take longer than the map."""
-    record = Record(
-        settings=settings.model_dump(),
-        versions=versions(networks=True, more=("scikit-learn",)),
-        inputs={scan.name: f"key {scan.key}"},
-        timings_s=clock.seconds,
-        created=now(),
-        notes=notes,
-    )
-    return record if not isinstance(model, str | Path) else replace(record, inputs={**record.inputs, **_sum_of(model)})
-
-
-def _sum_of(model: str | Path) -> dict[str, str]:
-    from dipolar.core.atomic import sha256_of
-    from dipolar.learn.model_file import model_paths
-
-    tensors, _ = model_paths(model)
-    return {tensors.name: sha256_of(tensors)}

@@ -84,7 +84,7 @@ def in_progress(folder: Path) -> Iterator[Path]:
 
 def write_map(
     scan: str | Path,
-    model: str | Path,
+    model: str | Path | None,
     folder: Path,
     *,
     labels: Path | None = None,
@@ -96,7 +96,7 @@ def write_map(
     Parameters
     ----------
     scan, model
-        Files.
+        Files; without a model, no label is used.
     folder
         The result: domains.csv, walls.csv, wall_points.csv, areas.csv, map.png, report.html, result.h5, run.json.
     labels

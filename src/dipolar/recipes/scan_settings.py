@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dipolar.recipes.parse import Formats
+from dipolar.recipes.parse import Formats, ZoneAxis
 from dipolar.recipes.settings import Settings
 
 
@@ -38,6 +38,41 @@ ScanShape = Annotated[str, BeforeValidator(_shape), AfterValidator(_checked)]
 """Rows and columns of a scan, as they are typed."""
 
 
+def parse_clicks(text: str) -> tuple[tuple[float, float], ...]:
+    """Return (k_y, k_x) of each click from ``"100,120;156,120"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    found = []
+    for part in filter(str.strip, text.split(";")):
+        try:
+            y, x = (float(number) for number in part.split(","))
+        except ValueError:
+            raise ValueError("clicks are written k_y,k_x with semicolons between: 100,120;156,120") from None
+        found.append((y, x))
+    if not found or not all(abs(number) < float("inf") for click in found for number in click):
+        raise ValueError("clicks are written k_y,k_x with semicolons between: 100,120;156,120")
+    return tuple(found)
+
+
+def _pairs(value: Any) -> Any:
+    """Take pairs too, as a TOML file holds them."""
+    if not isinstance(value, list | tuple):
+        return value
+    return ";".join(",".join(map(str, pair)) if isinstance(pair, list | tuple) else str(pair) for pair in value)
+
+
+def _clicks(text: str) -> str:
+    return ";".join(f"{y:g},{x:g}" for y, x in parse_clicks(text))
+
+
+Clicks = Annotated[str, BeforeValidator(_pairs), AfterValidator(_clicks)]
+"""Positions on the detector, as they are typed."""
+
+
 class ReadSettings(Settings):
     """How a scan is read: what all commands on scans share."""
 
@@ -65,6 +100,20 @@ class LookSettings(ReadSettings):
     patterns: int = Field(
         256, ge=16, le=65_536, description="Patterns, spread over the scan, in which beam, disks and lattice are found."
     )
+    ghosts: Literal["parity", "clicks", "cif"] = Field(
+        "parity",
+        description="Where ghosts can be: half way between disks; where clicks are, and opposite; or where the CIF "
+        "file of the child has reflections and that of the parent has none. A trained bank knows.",
+    )
+    clicks: Clicks | None = Field(
+        None, description="With ghosts = clicks: k_y,k_x of ghosts in the mean pattern, in px: 100,120;156,120."
+    )
+    parent: str | None = Field(
+        None, description="With ghosts = cif: CIF file of the crystal whose disks are brightest."
+    )
+    child: str | None = Field(None, description="With ghosts = cif: CIF file of the crystal that has the ghosts.")
+    parent_axis: ZoneAxis = Field("0,0,1", description="Direction along which the parent is seen, in its own axes.")
+    child_axis: ZoneAxis = Field("0,0,1", description="The same direction in the axes of the child.")
 
 
 class ScanTrainSettings(LookSettings):
@@ -104,13 +153,19 @@ class ScanMapSettings(LookSettings):
         None,
         ge=1,
         le=1024,
-        description="Processes of a Dask cluster on this machine that share the work. Not given: threads of this one.",
+        description="Processes that share the work, as a Dask cluster on this machine. Not given: threads of one.",
     )
     cluster: str | None = Field(
         None, description="Address of the scheduler of a Dask cluster that does the work: tcp://HOST:8786."
     )
-    threads: int | None = Field(None, ge=1, le=1024, description="Threads; not given: one for each core.")
-    libertem: bool = Field(False, description="Let LiberTEM read the file and do the work, on its own local cluster.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Threads that share the work. Not given: one for each core."
+    )
+    libertem: bool = Field(
+        False,
+        description="Let LiberTEM spread the work: over --workers processes of this machine, 2 where not given, or "
+        "over its own cluster at --cluster.",
+    )
     follow: bool = Field(False, description="The file still grows: map patterns as they are written.")
     patience_s: float = Field(60.0, gt=0, description="With follow: seconds without a new pattern that end the scan.")
     virtual: bool = Field(True, description="Make conventional images too: bright and dark field, centre of mass.")

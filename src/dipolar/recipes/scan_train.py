@@ -22,6 +22,7 @@ from dipolar.learn.pattern_store import save_classifier
 from dipolar.learn.patterns import AbstractPatternClassifier
 from dipolar.locate.beam import look_at
 from dipolar.measure.bank import bank_for
+from dipolar.recipes.scan_ghosts import check_no_ghosts, rule_for
 from dipolar.recipes.scan_label import labels_for
 from dipolar.recipes.scan_look import Look, Seen, look_over
 from dipolar.recipes.scan_pool import Pool
@@ -120,9 +121,12 @@ def check_owner(labels: Labels, scan: Scan) -> None:
 
 def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = silent) -> Look:
     """Return what the classifier that is asked for shall see of every pattern."""
+    rule = rule_for(settings)
+    if settings.classifier == "published" or (settings.classifier == "small" and not settings.teach):
+        check_no_ghosts(settings, why=f"{settings.classifier} sees whole patterns, and needs not be told of ghosts.")
     view = look_at(scan, patterns=settings.patterns, progress=progress)
     if settings.classifier == "bank":
-        return Look(view=view, bank=bank_for(view))
+        return Look(view=view, bank=bank_for(view, rule))
     if settings.classifier == "published":
         from dipolar.learn.pattern_networks import READINGS
 
@@ -197,7 +201,7 @@ def from_bank(
     scan: Scan, labels: Labels, look: Look, labelled: Pool, others: Pool, settings: ScanTrainSettings
 ) -> Float32[np.ndarray, "pattern class"]:
     """Return the share of each class in patterns without a label, as the bank tells it after the same labels."""
-    through = Look(view=look.view, bank=bank_for(look.view))
+    through = Look(view=look.view, bank=bank_for(look.view, rule_for(settings)))
     seen = look_over(scan, through, np.union1d(labelled, others).astype(np.int64))
     told = taught(scan, labels, through, seen, labelled, settings)
     rows = seen.rows(others)

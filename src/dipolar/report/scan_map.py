@@ -41,7 +41,7 @@ from .wording import number
 CENTRE = ("centre of mass y", "centre of mass x")
 """Two virtual images that are drawn as one."""
 GREYS = colormaps["gray"]
-SIGNED = ("difference", "centre of mass")
+SIGNED = ("difference", "centre of mass", "−")
 """Virtual images whose name holds one of these words have a sign."""
 Draw = tuple[str, Callable[[Axes], None]]
 """Title, and what draws into a panel."""
@@ -119,7 +119,7 @@ def _virtual(scan_map: ScanMap) -> list[Draw]:
     both = all(name in scan_map.virtual for name in CENTRE)
     found: list[Draw] = []
     for name, values in scan_map.virtual.items():
-        if both and name == CENTRE[1]:
+        if name.endswith(" sigma") or (both and name == CENTRE[1]):
             continue
         if both and name == CENTRE[0]:
             found.append(("centre of mass", _centre(scan_map)))

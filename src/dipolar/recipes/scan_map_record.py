@@ -1,0 +1,75 @@
+"""What is written down about the map of a scan: what made it, what a reader should know, and how right it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dipolar.core.flags import Flag
+from dipolar.core.nouns import Record
+from dipolar.core.scanning import Scan, ScanMap, ScanValidation
+from dipolar.learn.patterns import AbstractPatternClassifier
+from dipolar.recipes.record import Clock, now, versions
+from dipolar.recipes.scan_settings import ScanMapSettings
+
+
+def validation_of(classifier: AbstractPatternClassifier) -> ScanValidation | None:
+    """Return how right a classifier was on labels of this scan that were held out; None where it does not say."""
+    told = classifier.metrics
+    figures = {name: float(value) for name, value in told.items() if isinstance(value, int | float)}
+    curve = told.get("reliability", {})
+    if not figures:
+        return None
+    return ScanValidation(
+        figures={name: value for name, value in figures.items() if name not in ("labels", "ridge")},
+        confidence=np.asarray(curve.get("confidence", ()), dtype=np.float64),
+        correct=np.asarray(curve.get("correct", ()), dtype=np.float64),
+        count=np.asarray(curve.get("count", ()), dtype=np.int64),
+        source="held-out labels",
+    )
+
+
+def notes_of(scan: Scan, classifier: AbstractPatternClassifier | None, scan_map: ScanMap) -> tuple[str, ...]:
+    """Return sentences that a reader of the map should know."""
+    notes = [] if classifier is None else list(classifier.notes)
+    if classifier is not None and classifier.key != scan.key:
+        notes.append(
+            "The model learned from another scan: how right it is here is not known, only which patterns are unlike "
+            "those it learned from."
+        )
+    read = np.isfinite(scan_map.probability).all(axis=2)
+    for flag, words in (
+        (Flag.UNKNOWN_CLASS, "are unlike those of every class that was labelled"),
+        (Flag.OTHER_DOSE, "have far more or fewer counts than those the model learned from"),
+        (Flag.BLANK, "are empty, constant or were never written"),
+        (Flag.NO_BEAM, "show no direct beam and were centred as their neighbours are"),
+    ):
+        share = float(np.mean((scan_map.flags & np.uint32(flag)) != 0))
+        if share > 0.05:
+            notes.append(f"{100 * share:.0f} % of the patterns {words}.")
+    if not read.any():
+        notes.append("No pattern could be told.")
+    return tuple(notes)
+
+
+def record_of(scan: Scan, model: object, settings: ScanMapSettings, clock: Clock, notes: tuple[str, ...]) -> Record:
+    """Return what made the map; the scan is named by its key, as hashing terabytes would take longer than the map."""
+    record = Record(
+        settings=settings.model_dump(),
+        versions=versions(networks=True, more=("scikit-learn",)),
+        inputs={scan.name: f"key {scan.key}"},
+        timings_s=clock.seconds,
+        created=now(),
+        notes=notes,
+    )
+    return record if not isinstance(model, str | Path) else replace(record, inputs={**record.inputs, **_sum_of(model)})
+
+
+def _sum_of(model: str | Path) -> dict[str, str]:
+    from dipolar.core.atomic import sha256_of
+    from dipolar.learn.model_file import model_paths
+
+    tensors, _ = model_paths(model)
+    return {tensors.name: sha256_of(tensors)}
