@@ -1,4 +1,4 @@
-"""A mapped scan as tables: `domains.csv`, `walls.csv` with `walls_points.csv`, `areas.csv`, and those of a series.
+"""A mapped scan as tables: `domains.csv`, `walls.csv` with `wall_points.csv`, `areas.csv`, and those of a series.
 
 Lengths are in probe steps; columns that end in ``_nm`` say the same where the step is known, and are empty elsewhere.
 Fields that are unknown are empty.
@@ -28,7 +28,8 @@ def domains_table(result: ScanResult) -> Table:
     """Return one row per probe position, row by row: names as in `domains.csv`.
 
     `label` is the most probable class of the pattern by itself, empty where none was read; `domain` the connected
-    region, in which neighbours had a say, -1 where there is none.
+    region, in which neighbours had a say, -1 where there is none. Conventional images and order parameters follow, each
+    under its own name.
     """
     scan_map, names = result.map, result.map.names
     height, width = scan_map.flags.shape
@@ -53,7 +54,12 @@ def domains_table(result: ScanResult) -> Table:
     if scan_map.mixture is not None:
         share = scan_map.mixture.reshape(-1, len(names))
         table |= {f"share_{name}": share[:, place] for place, name in enumerate(names)}
-    return table
+    return table | {_column(name): values.ravel() for name, values in scan_map.virtual.items()}
+
+
+def _column(name: str) -> str:
+    """Return the name of a column for that of a map."""
+    return name.replace("−", "minus").replace(" ", "_").lower()
 
 
 def walls_table(domains: ScanDomains) -> Table:
@@ -80,7 +86,7 @@ def walls_table(domains: ScanDomains) -> Table:
 
 
 def wall_points_table(domains: ScanDomains) -> Table:
-    """Return one row per point of a wall, in order along it: names as in `walls_points.csv`."""
+    """Return one row per point of a wall, in order along it: names as in `wall_points.csv`."""
     walls = domains.walls
     counts = [len(wall.points) for wall in walls]
     points = np.concatenate([wall.points for wall in walls]) if walls else np.zeros((0, 2))
@@ -144,7 +150,7 @@ def tracks_table(series: ScanSeries) -> Table:
 
 
 def walls_from(walls: Table, points: Table) -> tuple[ScanWall, ...]:
-    """Return walls from the tables of `walls.csv` and `walls_points.csv`."""
+    """Return walls from the tables of `walls.csv` and `wall_points.csv`."""
     found = []
     for row, number in enumerate(walls["number"].tolist()):
         mine = points["wall"] == number
@@ -188,7 +194,7 @@ def probabilities_from(table: Table) -> tuple[tuple[str, ...], np.ndarray, np.nd
 
 
 def write_scan_tables(result: ScanResult, folder: str | Path) -> list[Path]:
-    """Write `domains.csv`, `walls.csv`, `walls_points.csv` and `areas.csv` into a folder; return their paths.
+    """Write `domains.csv`, `walls.csv`, `wall_points.csv` and `areas.csv` into a folder; return their paths.
 
     Raises
     ------
@@ -198,7 +204,7 @@ def write_scan_tables(result: ScanResult, folder: str | Path) -> list[Path]:
     tables = {
         "domains.csv": domains_table(result),
         "walls.csv": walls_table(result.domains),
-        "walls_points.csv": wall_points_table(result.domains),
+        "wall_points.csv": wall_points_table(result.domains),
         "areas.csv": areas_table(result.domains),
     }
     return [write_csv(table, Path(folder) / name) for name, table in tables.items()]

@@ -15,7 +15,7 @@ from dipolar.learn.pattern_basis import Basis, learn_basis
 from dipolar.learn.pattern_calibration import calibrate_logits, meant
 from dipolar.learn.pattern_classes import SLOPE, Classes, learn_classes
 from dipolar.learn.pattern_logistic import chances, fit_logistic
-from dipolar.learn.pattern_scores import stratified_folds, validate
+from dipolar.learn.pattern_scores import metrics_of, stratified_folds, validate
 from dipolar.learn.patterns import check_labels, class_weights
 
 UNLABELLED = 1500
@@ -131,7 +131,7 @@ def train_bank(
         bank=bank,
         key=key,
         notes=notes,
-        metrics=dict(told.figures) | {"labels": len(label), "slips": slips, "ridge": ridge},
+        metrics=metrics_of(told, labels=len(label), slips=slips, ridge=ridge),
         basis=surveyed.basis,
         ensemble=(first, *others),
         temperature=temperature,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
@@ -54,6 +55,12 @@ def validate(
     figures["expected calibration error"] = calibration_error(confidence, correct, count)
     figures |= {f"recall of {name}": value for name, value in recall.items()}
     return ScanValidation(figures=figures, confidence=confidence, correct=correct, count=count, source=source)
+
+
+def metrics_of(told: ScanValidation, **more: float) -> dict[str, Any]:
+    """Return figures by name, and under "reliability" the bins that they were told from, as a card keeps them."""
+    curve = {name: getattr(told, name).tolist() for name in ("confidence", "correct", "count")}
+    return {**told.figures, **more, "reliability": curve}
 
 
 def reliability_of(

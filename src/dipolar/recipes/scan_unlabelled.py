@@ -28,7 +28,7 @@ from dipolar.recipes.scan_pool import Pool, chunk_of, spans_of
 
 SAMPLE = 4096
 """Patterns, spread over the scan, from which ghosts are learned where nothing else tells classes."""
-FEWER = 512
+FEWER = 256
 """As many are enough where a classifier tells classes, and only order parameters are made besides."""
 BATCH_BYTES = 32 << 20
 """Patterns of the sample that are looked at together."""

@@ -23,11 +23,12 @@ def confidence_figure(result: ScanResult) -> Figure:
     if not known.any():
         words = "no pattern of this scan could be classified"
         return style.message(words, title="Confidence", name=scan_map.name)
-    drawn = style.figure(style.TWO_COLUMNS_MM if result.validation else style.ONE_COLUMN_MM, 74.0)
+    validated = result.validation if result.validation is not None and result.validation.count.sum() else None
+    drawn = style.figure(style.TWO_COLUMNS_MM if validated else style.ONE_COLUMN_MM, 74.0)
     style.heading(drawn, "Confidence", scan_map.name)
     _draw_histogram(style.axes_mm(drawn, 15, 14, 68, 46), scan_map)
-    if result.validation is not None:
-        _draw_reliability(style.axes_mm(drawn, 108, 14, 46, 46), result.validation)
+    if validated is not None:
+        _draw_reliability(style.axes_mm(drawn, 108, 14, 46, 46), validated)
     return drawn
 
 

@@ -132,9 +132,11 @@ def _image(name: str, values: Float32[np.ndarray, "y x"]) -> Callable[[Axes], No
     known = values[np.isfinite(values)].astype(np.float64)
     signed = any(word in name for word in SIGNED)
     norm = limits(known, centre=0.0 if signed else None)
+    # of "horizontal − vertical", high values are blue as the class horizontal is
+    shades = GREYS if not signed else DIVERGING.reversed() if "−" in name else DIVERGING
 
     def draw(axes: Axes) -> None:
-        show_values(axes, values, shades=DIVERGING if signed else GREYS, norm=norm)
+        show_values(axes, values, shades=shades, norm=norm)
 
     return draw
 
