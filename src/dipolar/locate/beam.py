@@ -122,8 +122,9 @@ def _open_view(
         pattern = _centred(stack, centres, found, good, start, radius)
         radius = _radius(pattern, radius)
         contrast = _contrast(pattern, sites, radius)
-        noise = np.sqrt(float(np.median(pattern.variance)) / max(np.pi * radius**2, 1.0))
-        if not contrast > 8.0 * noise:
+        # The highest of the places that were tried stands out in pure noise as well, by less than three of its sigmas.
+        single = float(np.percentile(pattern.variance, 60)) * int(found.sum())
+        if not contrast > 4.0 * np.sqrt(single / (np.pi * radius**2)):
             raise _no_beam(len(stack))
         centres, found = _follow(stack, good, sites, start, radius, 2.0 * radius + 1.0, LEAST_CONTRAST * contrast)
         if not found.any():
@@ -301,7 +302,7 @@ def _brightest_sites(
 def _view(
     stack: Shaped[np.ndarray, "pattern k_y k_x"],
     pattern: MeanPattern,
-    centres: Float32[np.ndarray, "pattern 2"],
+    centres: Float32[np.ndarray, "found 2"],
     good: Bool[np.ndarray, "k_y k_x"],
     lattice: Lattice | None,
     *,

@@ -5,8 +5,8 @@ Every step works on any lattice, turned and stretched in any way:
 1. the pattern is compared with a disk, each place relative to the brightest at the same angle;
 2. the autocorrelation of that gives two short vectors of a lattice;
 3. disks are measured where it has points, and the vectors fitted to their places;
-4. while three quarters of a lattice's disks can be kept as a coarser lattice whose other points are far fainter than
-   their neighbours (ghosts, or nothing), the coarser lattice is taken.
+4. from half of these vectors on: while half of a lattice's points are far fainter than their neighbours (ghosts, or
+   nothing), the coarser lattice of the others is taken.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dipolar.locate.beam_defects import fill
 from dipolar.locate.beam_kernels import window_sums
 from dipolar.locate.lattice import reduce_basis
 
-FAINT = 0.4
-"""Disks of a lattice are no fainter than this, relative to their neighbours; ghosts are."""
+FAINT, FAINT_EACH = 0.25, 0.4
+"""Disks of a lattice are no fainter than this relative to their neighbours, together or most of them; ghosts are."""
 PEAK = 0.35
 """Peaks of the autocorrelation at least this high, relative to the highest, may be lattice vectors."""
 SIGMAS = 5.0
@@ -87,13 +87,16 @@ def find_reflections(pattern: MeanPattern) -> Lattice | None:
     if first is None:
         return None
     fitted = fit_lattice(pattern, first)
-    for _ in range(4):
-        if fitted is None:
-            return None
-        coarser = _coarser(fitted, pattern)
+    if fitted is None:
+        return None
+    # Where disks alternate between bright and faint, the bright ones alone repeat best: all halves are looked at again.
+    vectors = fitted.vectors / 2.0
+    for _ in range(6):
+        coarser = _coarser(vectors, fitted.origin, pattern)
         if coarser is None:
             break
-        fitted = fit_lattice(pattern, coarser)
+        vectors = coarser
+    fitted = fit_lattice(pattern, vectors)
     if fitted is None:
         return None
     turn = _along_axes(fitted.vectors)
@@ -327,28 +330,42 @@ def _fit(disks: Disks) -> Lattice | None:
     return Lattice(solution[1:], sigma, solution[0], kept)
 
 
-def _coarser(lattice: Lattice, pattern: MeanPattern) -> Float[np.ndarray, "2 2"] | None:
+def _coarser(
+    vectors: Float[np.ndarray, "2 2"], origin: Float[np.ndarray, " 2"], pattern: MeanPattern
+) -> Float[np.ndarray, "2 2"] | None:
     """Return a lattice of half as many points that holds all disks that are not faint; None if there is none."""
-    index, place = points_inside(pattern, lattice.vectors, lattice.origin)
+    index, place = points_inside(pattern, vectors, origin)
     disks = measure_disks(pattern, index, place, steps=0)
     amount = {
         (int(h), int(k)): float(value) for (h, k), value in zip(index, disks.amount, strict=True) if np.isfinite(value)
     }
+    # The direct beam is far brighter than disks, and says nothing of them.
+    amount.pop((0, 0), None)
+    least = SIGMAS * float(np.nanmedian(disks.sigma))
     best, faintest = None, FAINT
     for turn, parity in (((2, 0), (0, 1)), (1, 0)), (((1, 0), (0, 2)), (0, 1)), (((1, 1), (1, -1)), (1, 1)):
-        shares = []
-        for (h, k), value in amount.items():
-            if (h * parity[0] + k * parity[1]) % 2 == 0:
-                continue
-            around = [
-                amount.get((h + dh, k + dk))
-                for dh, dk in ((1, 0), (-1, 0), (0, 1), (0, -1))
-                if (dh * parity[0] + dk * parity[1]) % 2
-            ]
-            known = [a for a in around if a is not None]
-            level = float(np.mean(known)) if known else 0.0
-            if level > SIGMAS * float(np.nanmedian(disks.sigma)):
-                shares.append(value / level)
-        if len(shares) >= FEWEST - 1 and float(np.percentile(shares, 75)) < faintest:
-            best, faintest = np.array(turn), float(np.percentile(shares, 75))
-    return None if best is None else np.stack(reduce_basis(*(best @ lattice.vectors)))
+        shares = _against_neighbours(amount, parity)
+        if len(shares) < FEWEST - 1:
+            continue
+        # Intensities of disks differ much by themselves: both their sum and most of them have to be faint.
+        share = float(shares[:, 0].sum() / max(float(shares[:, 1].sum()), least))
+        most = float(np.percentile(shares[:, 0] / np.maximum(shares[:, 1], least), 75))
+        if most < FAINT_EACH and share < faintest:
+            best, faintest = np.array(turn), share
+    return None if best is None else np.stack(reduce_basis(*(best @ vectors)))
+
+
+def _against_neighbours(amount: dict[tuple[int, int], float], parity: tuple[int, int]) -> Float[np.ndarray, "disk 2"]:
+    """Return amounts of the disks of odd parity beside the mean of their neighbours of even parity."""
+
+    def odd(h: int, k: int) -> int:
+        return (h * parity[0] + k * parity[1]) % 2
+
+    pairs = []
+    for (h, k), value in amount.items():
+        if odd(h, k):
+            beside = [amount.get((h + m, k + n)) for m, n in ((1, 0), (-1, 0), (0, 1), (0, -1)) if odd(m, n)]
+            known = [each for each in beside if each is not None]
+            if known:
+                pairs.append((value, float(np.mean(known))))
+    return np.array(pairs).reshape(-1, 2)
