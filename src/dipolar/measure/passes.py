@@ -52,7 +52,7 @@ def outputs(count: int, wanted: Wanted) -> Out:
 
 def inputs(
     patterns: Shaped[np.ndarray, "pattern k_y k_x"], view: View, factor: int
-) -> tuple[Shaped[np.ndarray, "pattern k_y k_x"], Shaped[np.ndarray, "pattern k_y word"], int]:
+) -> tuple[Shaped[np.ndarray, "pattern k_y k_x"], Shaped[np.ndarray, "_ _ word"], int]:
     """Return patterns as the compiled pass reads them, the same with two pixels a word or none, and bits of a pixel."""
     plain = np.ascontiguousarray(patterns)
     if plain.dtype.kind == "f":
