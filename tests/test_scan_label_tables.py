@@ -262,3 +262,8 @@ def test_from_the_first_question_to_an_export(stored, tmp_path, capsys, monkeypa
     assert status == WRONG_USAGE and "--help" in err
     status, out, _ = run("label", *session, "--json")
     assert json.loads(out)["labels"] == 9
+    assert main(["verify", "film.labels"]) == DONE
+    journal = Path("film.labels")
+    journal.write_bytes(journal.read_bytes().replace(b"adaptive", b"adoptive"))
+    assert main(["verify", "film.labels"]) == BAD_DATA
+    assert "is not what was written" in capsys.readouterr().err
