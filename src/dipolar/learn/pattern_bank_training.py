@@ -131,7 +131,7 @@ def train_bank(
         bank=bank,
         key=key,
         notes=notes,
-        metrics=metrics_of(told, labels=len(label), slips=slips, ridge=ridge),
+        metrics=metrics_of(told, labels=float(len(label)), slips=slips, ridge=ridge),
         basis=surveyed.basis,
         ensemble=(first, *others),
         temperature=temperature,
