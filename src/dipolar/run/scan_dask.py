@@ -107,8 +107,13 @@ def _started(distributed: Any, workers: int | None) -> Iterator[Any]:
     """Start processes on this machine, and end them."""
     import dask
 
-    # a cluster gives up on workers that take longer to start again, for good; on a busy machine they do
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+    settings = {
+        # a cluster gives up on workers that take longer to start again, for good; on a busy machine they do
+        "distributed.deploy.lost-worker-timeout": "1 day",
+        # a hundred looks a second at what every worker does, for a page that is not served
+        "distributed.worker.profile.enabled": False,
+    }
+    with dask.config.set(settings):
         with no_interruption():  # inherited by the workers, which begin here: Ctrl-C is for this process alone
             cluster = distributed.LocalCluster(
                 n_workers=workers,

@@ -63,7 +63,7 @@ class LiberTem(AbstractExecutor):
         FormatError
             If LiberTEM cannot open `path`.
         ScanError
-            If what it finds there is another scan.
+            If what it finds there is another scan, or its cluster goes away.
         MissingExtraError
             If LiberTEM is not installed.
         """
@@ -89,8 +89,9 @@ class LiberTem(AbstractExecutor):
     def _results(self, context: Any, dataset: Any, udf: Any, names: list[str]) -> Iterator[Block]:
         """Yield what is new in the results after every partition."""
         given: np.ndarray | None = None
-        results = context.run_udf_iter(dataset=dataset, udf=udf, progress=False)
+        results: Any = None
         try:
+            results = context.run_udf_iter(dataset=dataset, udf=udf, progress=False)
             for result in results:
                 done = np.asarray(result.damage.raw_data).ravel()
                 new = done if given is None else done & ~given
@@ -102,8 +103,18 @@ class LiberTem(AbstractExecutor):
                         for number, name in enumerate(names)
                     }
                     yield start, stop, values
+        except Exception as error:
+            theirs = type(error).__module__.partition(".")[0] in ("distributed", "libertem")
+            if not (theirs or isinstance(error, OSError)):
+                raise
+            raise ScanError(
+                f"LiberTEM's cluster ({self.cluster}) and its workers must stay until the scan is done.",
+                got=f"{type(error).__name__}: {error}",
+                do="the same command: what was finished is kept; or --workers N, where a lost worker costs time only",
+            ) from error
         finally:
-            results.close()
+            if results is not None:
+                results.close()
 
     @contextmanager
     def _context(self) -> Iterator[Any]:

@@ -46,9 +46,12 @@ class Threads(AbstractExecutor):
 
 
 def _finished(begun: set[Future[Block]]) -> Iterator[Block]:
-    """Wait for one block at least; yield all that are finished, then raise what one of them raised."""
+    """Wait for one block at least and yield all that are finished; where one failed, all in work, then its error."""
     done = wait(begun, return_when=FIRST_COMPLETED).done
     begun -= done
+    if any(future.exception() is not None for future in done):
+        done |= wait({future for future in begun if not future.cancel()}).done
+        begun.clear()
     failed = [future for future in done if future.exception() is not None]
     yield from sorted((future.result() for future in done if future not in failed), key=lambda block: block[0])
     for future in failed:
