@@ -22,6 +22,7 @@ FORMAT = "dipolar result"
 KINDS = (
     ("a demonstration", {"result.h5", "truth_cells.csv"}),
     ("a map of a scan", {"result.h5", "areas.csv"}),
+    ("a series of scans", {"result.h5", "tracks.csv"}),
     ("a measurement", {"result.h5"}),
     ("a result of unmixing", {"components.h5"}),
     ("a simulation", {"truth_cells.csv"}),

@@ -124,6 +124,10 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     return numbers
 
 
+def _numbers(text: str) -> str:
+    return ",".join(f"{number:.12g}" for number in parse_numbers(text))
+
+
 def parse_zone_axis(text: str) -> tuple[int, int, int]:
     """Return the indices of a zone axis from ``"1,1,0"``.
 
@@ -173,6 +177,7 @@ def _corners(value: object) -> object:
 
 LengthPm = Annotated[float, BeforeValidator(_length), Field(gt=0, allow_inf_nan=False)]
 Angles = Annotated[str, BeforeValidator(_list), AfterValidator(_angles)]
+Numbers = Annotated[str, BeforeValidator(_list), AfterValidator(_numbers)]
 ZoneAxis = Annotated[str, BeforeValidator(_list), AfterValidator(_zone_axis)]
 Region = Annotated[str, BeforeValidator(_corners), AfterValidator(_region)]
 Formats = Annotated[str, BeforeValidator(_list), AfterValidator(_formats)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from dipolar.recipes.parse import Formats, ZoneAxis
+from dipolar.recipes.parse import Formats, Numbers, ZoneAxis, parse_numbers
 from dipolar.recipes.settings import Settings
 
 
@@ -170,6 +170,25 @@ class ScanMapSettings(LookSettings):
     patience_s: float = Field(60.0, gt=0, description="With follow: seconds without a new pattern that end the scan.")
     virtual: bool = Field(True, description="Make conventional images too: bright and dark field, centre of mass.")
     figures: Formats = Field("png", description="Formats of the figures: any of png, svg, pdf, with commas between.")
+
+    @property
+    def figure_formats(self) -> tuple[str, ...]:
+        """The figure formats, one by one."""
+        return tuple(self.figures.split(","))
+
+
+class ScanSeriesSettings(Settings):
+    """Settings of ``dipolar scan series``."""
+
+    times: Numbers | None = Field(
+        None, description="When each scan was taken, in s, with commas between: 0,30,60. Not given: scans are counted."
+    )
+    figures: Formats = Field("png", description="Formats of the figure: any of png, svg, pdf, with commas between.")
+
+    @property
+    def times_s(self) -> tuple[float, ...] | None:
+        """The times, one by one, or None."""
+        return None if self.times is None else parse_numbers(self.times)
 
     @property
     def figure_formats(self) -> tuple[str, ...]:
