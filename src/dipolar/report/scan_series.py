@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from dipolar.core.scanning import ScanSeries
+from dipolar.core.scanning import ScanSeries, WallTrack
 
 from . import style
 from .scan_colours import class_codes
@@ -14,6 +15,8 @@ from .unmix_parts import category
 
 MOST = 8
 """Walls drawn, those seen longest."""
+LINE_MM = 3.8
+"""Height of a line of the key."""
 DARKER = "#8F8F8F"
 """Line of a class whose colour on maps is too light for one."""
 
@@ -21,7 +24,9 @@ DARKER = "#8F8F8F"
 @style.styled
 def series_figure(series: ScanSeries, *, name: str = "") -> Figure:
     """Return class fractions beside the distance each wall has moved along its normal, with bands of one σ."""
-    drawn = style.figure(style.TWO_COLUMNS_MM, 78.0)
+    shown = [track for track in series.tracks if np.isfinite(track.moved).sum() > 1][:MOST]
+    lines = max(-(-len(series.names) // 3), -(-len(shown) // 2))
+    drawn = style.figure(style.TWO_COLUMNS_MM, 72.0 + LINE_MM * lines)
     style.heading(drawn, "Domains against time", name)
     label = "scan" if series.unit == "scan" else f"time ({series.unit})"
     axes = style.axes_mm(drawn, 15, 14, 66, 46)
@@ -31,13 +36,16 @@ def series_figure(series: ScanSeries, *, name: str = "") -> Figure:
     axes.set(xlabel=label, ylabel="share of the scan (%)", ylim=(0, None))
     axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.2), ncols=3, handlelength=1.3, borderaxespad=0.0)
     style.open_frame(axes)
-    _draw_tracks(style.axes_mm(drawn, 107, 14, 70, 46), series, label)
+    beside = style.axes_mm(drawn, 107, 14, 70, 46)
+    _draw_tracks(beside, series, shown, label)
+    if series.unit == "scan":
+        for one in (axes, beside):
+            one.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
 
 
-def _draw_tracks(axes: Axes, series: ScanSeries, label: str) -> None:
+def _draw_tracks(axes: Axes, series: ScanSeries, shown: list[WallTrack], label: str) -> None:
     scale, unit = (1.0, "probe steps") if series.step_nm is None else (series.step_nm, "nm")
-    shown = [track for track in series.tracks if np.isfinite(track.moved).sum() > 1][:MOST]
     for place, track in enumerate(shown):
         words = f"{place}: {style.drawable(track.before)}, {style.drawable(track.after)}"
         _band(axes, series.time, scale * track.moved, scale * track.moved_sigma, category(place), words)
