@@ -61,6 +61,8 @@ def order_images(found: OrderParameters) -> dict[str, Float32[np.ndarray, " patt
 def told(made: dict[str, np.ndarray], said: Answers) -> dict[str, np.ndarray]:
     """Return what is said of patterns beside what was made of them; nothing is said of blank ones.
 
+    Patterns with a beam and nothing else, as in vacuum, have no class either, and are flagged as of none.
+
     Parameters
     ----------
     made
@@ -71,6 +73,7 @@ def told(made: dict[str, np.ndarray], said: Answers) -> dict[str, np.ndarray]:
     blank, found = made.pop("blank"), made.pop("found")
     flags = np.where(blank, np.uint32(Flag.BLANK), said.flags)
     flags = np.where(found | blank, flags, flags | np.uint32(Flag.NO_BEAM)).astype(np.uint32)
+    flags[~blank & ~np.isfinite(said.probability).all(axis=1)] |= np.uint32(Flag.UNKNOWN_CLASS)
     unknown = blank[:, None]
     return made | {
         "probability": np.where(unknown, np.float32(np.nan), said.probability),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +30,9 @@ from dipolar.measure.virtual import usual_images
 from dipolar.recipes.record import Clock
 from dipolar.recipes.scan_ghosts import check_no_ghosts, rule_for
 from dipolar.recipes.scan_look import Judge, Look
-from dipolar.recipes.scan_map_record import notes_of, record_of, validation_of
-from dipolar.recipes.scan_settings import ScanMapSettings
+from dipolar.recipes.scan_map_record import key_of_work, notes_of, record_of, validation_of
+from dipolar.recipes.scan_settings import ScanMapSettings, check_idle
+from dipolar.recipes.scan_train import check_owner
 from dipolar.recipes.scan_unlabelled import (
     FEWER,
     SAMPLE,
@@ -92,12 +91,18 @@ def map_scan(
     ------
     ScanError
         If no beam is found, patterns are missing, or ghosts tell no classes where there is no model.
+    LabelError
+        If labels are of another scan.
     FormatError
         If scan or model cannot be read.
     """
     settings = change(settings or ScanMapSettings(), changes)
+    if not settings.follow:
+        check_idle(settings, "patience_s", needs="--follow")
     executor = executor or executor_for(settings)
     opened = open_scan(scan, growing=settings.follow, **settings.opening) if not isinstance(scan, Scan) else scan
+    if labels is not None:
+        check_owner(labels, opened)
     classifier = model if isinstance(model, AbstractPatternClassifier | None) else load_classifier(model)
     if classifier is not None:
         check_no_ghosts(settings, why="a trained model knows what it looks at.")
@@ -216,25 +221,6 @@ def look_of(classifier: AbstractPatternClassifier, view: View, *, images: bool) 
         every = bank_for(view)
         main = Bank(sites=every.sites[every.main], main=every.main[every.main], radius=every.radius)
     return Look(view=view, bank=main, size_px=classifier.size_px, images=wanted)
-
-
-def key_of_work(
-    scan: Scan, classifier: AbstractPatternClassifier | None, model: object, settings: ScanMapSettings
-) -> str:
-    """Return what names all that the values of a map depend on."""
-    told: dict[str, Any] = {
-        "scan": scan.key,
-        "count": scan.count,
-        "patterns": settings.patterns,
-        "virtual": settings.virtual,
-    }
-    if classifier is None:
-        names = ("ghosts", "clicks", "parent", "child", "parent_axis", "child_axis")
-        told["ghosts"] = {name: getattr(settings, name) for name in names}
-    else:
-        told["model"] = str(model) if isinstance(model, str | Path) else classifier.kind
-        told["learned"] = {"key": classifier.key, "names": classifier.names, "metrics": dict(classifier.metrics)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def kept_view(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import dipolar
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Record
 from dipolar.core.scanning import Scan, ScanMap, ScanValidation
@@ -64,12 +68,34 @@ def record_of(scan: Scan, model: object, settings: ScanMapSettings, clock: Clock
         created=now(),
         notes=notes,
     )
-    return record if not isinstance(model, str | Path) else replace(record, inputs={**record.inputs, **_sum_of(model)})
+    return record if not isinstance(model, str | Path) else replace(record, inputs={**record.inputs, **sum_of(model)})
 
 
-def _sum_of(model: str | Path) -> dict[str, str]:
+def sum_of(model: str | Path) -> dict[str, str]:
+    """Return file name → sha256 of the tensors of a model."""
     from dipolar.core.atomic import sha256_of
     from dipolar.learn.model_file import model_paths
 
     tensors, _ = model_paths(model)
     return {tensors.name: sha256_of(tensors)}
+
+
+def key_of_work(
+    scan: Scan, classifier: AbstractPatternClassifier | None, model: object, settings: ScanMapSettings
+) -> str:
+    """Return what names all that the values of a map depend on."""
+    told: dict[str, Any] = {
+        "dipolar": dipolar.__version__,
+        "scan": scan.key,  # of its first patterns, which may be alike wherever it begins in the file
+        "begins": (settings.skip, settings.select),
+        "count": scan.count,
+        "patterns": settings.patterns,
+        "virtual": settings.virtual,
+    }
+    if classifier is None:
+        names = ("ghosts", "clicks", "parent", "child", "parent_axis", "child_axis")
+        told["ghosts"] = {name: getattr(settings, name) for name in names}
+    else:
+        told["model"] = sum_of(model) if isinstance(model, str | Path) else classifier.kind
+        told["learned"] = {"key": classifier.key, "names": classifier.names, "metrics": dict(classifier.metrics)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

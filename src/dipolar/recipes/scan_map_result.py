@@ -141,6 +141,7 @@ def write_result(
 def overview_of(result: ScanResult) -> dict[str, Any]:
     """Return the map in plain values, for ``--json`` and run.json."""
     found, told = result.domains, result.map
+    most = np.max(told.probability[told.label >= 0], axis=1, initial=0.0)
     return {
         "scan": {"name": told.name, "key": told.key, "shape": list(told.label.shape), "step_nm": told.step_nm},
         "classes": {
@@ -150,9 +151,7 @@ def overview_of(result: ScanResult) -> dict[str, Any]:
         "domains": len(found.state),
         "walls": len(found.walls),
         "wall_length_steps": float(sum(wall.length for wall in found.walls)),
-        "confidence": float(np.nanmean(np.nanmax(told.probability, axis=2)))
-        if np.isfinite(told.probability).any()
-        else None,
+        "confidence": float(most.mean()) if len(most) else None,
         "flagged": {
             str(flag.name).lower(): int(np.count_nonzero(told.flags & np.uint32(flag)))
             for flag in (Flag.BLANK, Flag.NO_BEAM, Flag.UNKNOWN_CLASS, Flag.OTHER_DOSE, Flag.MIXED)

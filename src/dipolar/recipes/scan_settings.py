@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from dipolar.core.errors import SettingsError
 from dipolar.recipes.parse import Formats, Numbers, ZoneAxis, parse_numbers
 from dipolar.recipes.settings import Settings
 
@@ -71,6 +72,31 @@ def _clicks(text: str) -> str:
 
 Clicks = Annotated[str, BeforeValidator(_pairs), AfterValidator(_clicks)]
 """Positions on the detector, as they are typed."""
+
+
+def check_idle(settings: Settings, *names: str, needs: str) -> None:
+    """Refuse settings that were changed and would have no effect.
+
+    Parameters
+    ----------
+    settings
+        Of which these are some.
+    names
+        Which say something only with what `needs` says.
+    needs
+        That, as it is typed.
+
+    Raises
+    ------
+    SettingsError
+        If one was changed.
+    """
+    idle = {name: value for name, value in settings.changed().items() if name in names}
+    if idle:
+        name, value = next(iter(idle.items()))
+        raise SettingsError(
+            f"{name} says something only with {needs}.", got=f"{name} = {value}", do=f"leave it out, or give {needs}"
+        )
 
 
 class ReadSettings(Settings):

@@ -26,7 +26,7 @@ from dipolar.recipes.scan_ghosts import check_no_ghosts, rule_for
 from dipolar.recipes.scan_label import labels_for
 from dipolar.recipes.scan_look import Look, Seen, look_over
 from dipolar.recipes.scan_pool import Pool
-from dipolar.recipes.scan_settings import ScanTrainSettings
+from dipolar.recipes.scan_settings import ScanTrainSettings, check_idle
 from dipolar.recipes.settings import change
 
 EACH = 2
@@ -89,7 +89,9 @@ def train_on_scan(
     check_classes(agreed.labels, each=EACH)
     labelled = np.ravel_multi_index(tuple(agreed.labels.positions.T), opened.shape).astype(np.int64)
     look = look_for(opened, settings, progress=progress)
-    seen = look_over(opened, look, numbers_of(opened, labelled, settings.familiar), progress=progress)
+    # a small copy of a pattern takes up to a megabyte, and a network learns from a few of them only
+    familiar = settings.familiar if look.bank is not None else min(settings.familiar, OTHERS)
+    seen = look_over(opened, look, numbers_of(opened, labelled, familiar), progress=progress)
     rows = seen.rows(labelled)
     check_patterns(agreed.labels, seen, rows)
     progress("learning", 0.0)
@@ -122,6 +124,10 @@ def check_owner(labels: Labels, scan: Scan) -> None:
 def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = silent) -> Look:
     """Return what the classifier that is asked for shall see of every pattern."""
     rule = rule_for(settings)
+    if settings.classifier != "small":
+        check_idle(settings, "size_px", "teach", needs="--classifier small")
+    if settings.classifier != "published":
+        check_idle(settings, "reading", needs="--classifier published")
     if settings.classifier == "published" or (settings.classifier == "small" and not settings.teach):
         check_no_ghosts(settings, why=f"{settings.classifier} sees whole patterns, and needs not be told of ghosts.")
     view = look_at(scan, patterns=settings.patterns, progress=progress)

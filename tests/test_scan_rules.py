@@ -1,0 +1,82 @@
+"""What mapping and training refuse, keep and flag, without looking at a pattern."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import scan_maps_handmade as handmade
+from dipolar.core.errors import LabelError, SettingsError
+from dipolar.core.flags import Flag
+from dipolar.core.scanning import AbstractFrames, Labels, Scan, key_of
+from dipolar.learn.patterns import answers_of
+from dipolar.recipes.scan_look import told
+from dipolar.recipes.scan_map import map_scan
+from dipolar.recipes.scan_map_record import key_of_work
+from dipolar.recipes.scan_map_result import overview_of
+from dipolar.recipes.scan_settings import ScanMapSettings, ScanTrainSettings
+from dipolar.recipes.scan_train import look_for
+
+
+class Held(AbstractFrames):
+    """Patterns in memory."""
+
+    def __init__(self, patterns: np.ndarray) -> None:
+        self.patterns, self.count, self.dtype, self.chunk = patterns, len(patterns), patterns.dtype, 1
+        self.shape_px = patterns.shape[1:]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.patterns[start:stop]
+
+
+@pytest.fixture
+def scan() -> Scan:
+    frames = Held(np.random.default_rng(0).poisson(3.0, (20, 8, 8)).astype(np.uint16))
+    return Scan(frames=frames, shape=(4, 5), name="a.npy", key=key_of(frames, (4, 5)))
+
+
+def test_a_pattern_that_no_class_can_be_told_of_is_flagged():
+    probability = np.array([[0.9, 0.1], [np.nan, np.nan], [np.nan, np.nan]])
+    said = answers_of(probability, probability, np.ones(3), np.zeros(3), np.ones(3), (0.5, 2.0))
+    made = {"blank": np.array([False, False, True]), "found": np.array([True, True, False])}
+    flags = told(made, said)["flags"]
+    assert flags.tolist() == [0, Flag.UNKNOWN_CLASS, Flag.BLANK]
+
+
+def test_positions_that_were_not_read_are_left_out_of_the_overview():
+    found = handmade.result((12, 15))
+    probability = found.map.probability.copy()
+    probability[0, 0] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        confidence = overview_of(replace(found, map=replace(found.map, probability=probability)))["confidence"]
+        nothing = overview_of(replace(found, map=replace(found.map, probability=probability * np.nan)))["confidence"]
+    assert confidence == pytest.approx(found.map.probability.max(axis=2).ravel()[1:].mean()) and nothing is None
+
+
+def test_labels_of_another_scan_are_not_shown(scan):
+    at = np.zeros((1, 2), dtype=np.int32)
+    labels = Labels(key="0" * 16, shape=(4, 5), names=("a",), positions=at, label=np.zeros(1, dtype=np.int32))
+    with pytest.raises(LabelError, match="labels of scan 0000000000000000"):
+        map_scan(scan, labels=labels)
+
+
+@pytest.mark.parametrize("other", [{"skip": 3}, {"select": "b"}, {"patterns": 64}, {"virtual": False}])
+def test_finished_blocks_are_of_one_scan_and_one_way_to_look(scan, other):
+    assert key_of_work(scan, None, None, ScanMapSettings()) != key_of_work(scan, None, None, ScanMapSettings(**other))
+    same = ScanMapSettings(threads=3, figures="pdf")  # who does it, and what is drawn of it, changes no value
+    assert key_of_work(scan, None, None, ScanMapSettings()) == key_of_work(scan, None, None, same)
+
+
+@pytest.mark.parametrize(
+    ("idle", "needs"),
+    [({"size_px": 32}, "small"), ({"teach": False}, "small"), ({"reading": "drawn"}, "published")],
+)
+def test_settings_without_effect_are_refused(scan, idle, needs):
+    with pytest.raises(SettingsError, match=f"{next(iter(idle))} says something only with --classifier {needs}"):
+        look_for(scan, ScanTrainSettings(**idle))
+    with pytest.raises(SettingsError, match="patience_s says something only with --follow"):
+        map_scan(scan, patience_s=5.0)
