@@ -177,7 +177,7 @@ def part_peers(bench: Bench, score: Score) -> None:
     disks = told["steps"]["disk detection"]
     over = score.judge("bank over py4DSTEM's disk detection", [ours * disks["wall_s"] / disks["patterns"]], OVER_PEER,
                        form="{:.0f}")  # fmt: skip
-    print(f"{told['disks']:.0f} disks a pattern were found, of {told['true_disks']:.0f} that it holds; versions "
+    print(f"{told['disks']:.0f} disks a pattern were found; the bank has {told['main_sites']:.0f} main sites; "
           f"{told['versions']}")  # fmt: skip
     print(f"bank over its disk detection (target {OVER_PEER}): {over}")
 
@@ -188,14 +188,13 @@ def part_executors(bench: Bench, score: Score) -> None:
     table = Table("executor  ", "patterns/s, start of processes included", "once started", f"over ours ({EXECUTOR})",
                   "values")  # fmt: skip
     path = bench.scan()
-    names = ("here", OWN, f"dask:{WORKERS}", "dask:1", f"libertem:{WORKERS}")
-    runs = {name: bench.mapped(path, "bank", "--executor", name, "--images") for name in names}
-    for name, told in runs.items():
+    runs: dict[str, dict[str, Any]] = {}
+    for name in (OWN, "here", f"dask:{WORKERS}", "dask:1", f"libertem:{WORKERS}"):
+        told = runs[name] = bench.mapped(path, "bank", "--executor", name, "--images")
         once = pace(told) if name in ("here", OWN) else max(told["settled"])
         goal = EXECUTOR if name.endswith(f":{WORKERS}") and name != OWN else None
-        table.row(name, f"{pace(told):,.0f}", f"{once:,.0f}",
-                  score.judge(f"{name} over threads", [once / pace(runs[OWN])], goal, form="{:.2f}"),
-                  same(score, name, told, runs["here"]))  # fmt: skip
+        ratio = score.judge(f"{name} over threads", [once / pace(runs[OWN])], goal, form="{:.2f}")
+        table.row(name, f"{pace(told):,.0f}", f"{once:,.0f}", ratio, same(score, name, told, runs[OWN]))
 
 
 def same(score: Score, name: str, told: dict[str, Any], first: dict[str, Any]) -> str:

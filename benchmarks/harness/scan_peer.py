@@ -48,4 +48,4 @@ def run_py4dstem(made: SimulatedScan, path: Path, *, detected: int, imaged: int)
              "--images", str(count)],
             python=PYTHON,
         )  # fmt: skip
-    return told | {"true_disks": float(bank_for(view).main.sum())}
+    return told | {"main_sites": float(bank_for(view).main.sum())}
