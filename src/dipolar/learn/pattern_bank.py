@@ -88,7 +88,7 @@ class BankClassifier(AbstractPatternClassifier):
         scores, over = self.basis.scores(inputs)
         size = (len(scores), len(self.names))
         probability, mixture = np.full(size, np.nan), np.full(size, np.nan)
-        sigma, unfamiliar = np.full(len(scores), np.nan), np.full(len(scores), np.nan)
+        unfamiliar = np.full(len(scores), np.nan)
         doses = dose_step(counts.astype(np.float64), self.basis.counts)
         seen = np.isfinite(scores).all(axis=1)
         for dose in np.unique(doses[seen]):
@@ -97,11 +97,10 @@ class BankClassifier(AbstractPatternClassifier):
             first = self.ensemble[0].classes
             weighing = first.weighing(float(dose))
             mixture[rows], away = first.within_simplex(scores[rows], weighing)
-            sigma[rows] = 1.0 / weighing.separation
             # what noise leaves over grows as one over the dose, what patterns differ by does not
             usual = self.limits[1] * max(1.0 / float(dose), 1.0)
             unfamiliar[rows] = np.maximum(away / self.limits[0], np.sqrt(over[rows] / usual))
-        return answers_of(probability, mixture, sigma, unfamiliar, counts, self.dose)
+        return answers_of(probability, mixture, self.share_sigma(counts), unfamiliar, counts, self.dose)
 
     def members(
         self, inputs: Shaped[np.ndarray, "pattern *seen"], counts: Shaped[np.ndarray, " pattern"]
@@ -115,6 +114,14 @@ class BankClassifier(AbstractPatternClassifier):
             rows = np.flatnonzero(seen & (doses == dose))
             found[:, rows] = self._chances(scores[rows], float(dose))
         return found
+
+    def share_sigma(self, counts: Shaped[np.ndarray, " pattern"]) -> Float[np.ndarray, " pattern"]:
+        """Return one standard error of the shares of each pattern."""
+        doses = dose_step(counts.astype(np.float64), self.basis.counts)
+        sigma = np.empty(len(doses))
+        for dose in np.unique(doses):
+            sigma[doses == dose] = 1.0 / self.ensemble[0].classes.weighing(float(dose)).separation
+        return sigma
 
     def _chances(
         self, scores: Float[np.ndarray, "pattern axis"], dose: float

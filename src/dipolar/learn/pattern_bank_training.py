@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Int32, Shaped
 from dipolar.core.errors import LabelError
 from dipolar.core.scanning import Bank
 from dipolar.learn.pattern_bank import BankClassifier, BankMember, regressors
-from dipolar.learn.pattern_basis import Basis, learn_basis
+from dipolar.learn.pattern_basis import ROUNDS, Basis, learn_basis
 from dipolar.learn.pattern_calibration import calibrate_logits, meant
 from dipolar.learn.pattern_classes import SLOPE, Classes, learn_classes
 from dipolar.learn.pattern_logistic import chances, fit_logistic
@@ -42,7 +42,9 @@ class Survey:
     """Least and greatest counts of a pattern, but for one in a hundred."""
 
 
-def survey(features: Shaped[np.ndarray, "pattern feature"], counts: Shaped[np.ndarray, " pattern"]) -> Survey:
+def survey(
+    features: Shaped[np.ndarray, "pattern feature"], counts: Shaped[np.ndarray, " pattern"], *, rounds: int = ROUNDS
+) -> Survey:
     """Return what patterns say without labels: all of the scan, or an even sample of it.
 
     Parameters
@@ -51,13 +53,15 @@ def survey(features: Shaped[np.ndarray, "pattern feature"], counts: Shaped[np.nd
         Of the bank; nan where a detector is dead.
     counts
         Sum of each pattern.
+    rounds
+        As for `dipolar.learn.pattern_basis.learn_basis`.
 
     Raises
     ------
     LabelError
         If there are too few patterns, or all are the same.
     """
-    basis = learn_basis(features, counts.astype(np.float64))
+    basis = learn_basis(features, counts.astype(np.float64), rounds=rounds)
     some = np.unique(np.linspace(0, len(features) - 1, UNLABELLED).round().astype(np.int64))
     scores, _ = basis.scores(features[some])
     low, high = np.nanquantile(counts, [0.01, 0.99])

@@ -65,15 +65,22 @@ class Basis:
                 do="take the bank that is written on the model",
             )
         speaks = np.isfinite(self.noise)
-        scale = np.where(speaks, 1.0 / np.where(speaks, self.noise, 1.0), 0.0)
-        known = np.isfinite(features) & speaks
-        if known[:, speaks].all():
-            z = np.where(speaks, (features - self.mean) * scale, 0.0)
-            found = z @ self.axes
-            over = np.sum(z**2, axis=1) - np.sum(found**2, axis=1)
-            return found, over / max(int(speaks.sum()) - self.axes.shape[1], 1)
-        z = np.where(known, (np.where(known, features, self.mean) - self.mean) * scale, 0.0)
-        return self._partly(z, known, int(speaks.sum()))
+        inverse = 1.0 / self.noise
+        found = np.full((len(features), self.axes.shape[1]), np.nan)
+        over = np.full(len(features), np.nan)
+        known = np.isfinite(features)
+        whole = (known | ~speaks).all(axis=1)
+        x = np.where(known, features, self.mean.astype(features.dtype)) if not known.all() else features
+        # 32-bit numbers hold noise well, and thousands of patterns a second pass through here
+        z = ((x - self.mean.astype(np.float32)) * inverse.astype(np.float32)).astype(np.float32, copy=False)
+        full = z @ self.axes.astype(np.float32)
+        left = np.einsum("pf,pf->p", z, z) - np.einsum("pa,pa->p", full, full)
+        found[whole] = full[whole]
+        over[whole] = np.maximum(left[whole], 0.0) / max(int(speaks.sum()) - self.axes.shape[1], 1)
+        rows = np.flatnonzero(~whole)
+        if len(rows):
+            found[rows], over[rows] = self._partly(z[rows].astype(np.float64), known[rows] & speaks, int(speaks.sum()))
+        return found, over
 
     def _partly(
         self, z: Float[np.ndarray, "pattern feature"], known: Bool[np.ndarray, "pattern feature"], features: int
@@ -124,6 +131,7 @@ def learn_basis(
     counts: Float[np.ndarray, " pattern"] | Float32[np.ndarray, " pattern"],
     *,
     most: int = MOST,
+    rounds: int = ROUNDS,
 ) -> Basis:
     """Return the directions in which the features of a scan move, from all its patterns or a sample, without labels.
 
@@ -135,6 +143,8 @@ def learn_basis(
         Sum of every pattern.
     most
         Directions at most.
+    rounds
+        Repetitions in which noise and directions are told apart; of a thousand features each takes a second.
 
     Raises
     ------
@@ -155,7 +165,7 @@ def learn_basis(
             got=f"{len(x)} patterns, {int(speaks.sum())} features that differ",
             do="look at the scan with `dipolar scan info`: patterns may be empty or all the same",
         )
-    axes, spread, noise = _factors(x[:, speaks], most)
+    axes, spread, noise = _factors(x[:, speaks], most, rounds)
     whole_axes = np.zeros((len(mean), axes.shape[1]))
     whole_axes[speaks] = axes
     whole_noise = np.full(len(mean), np.inf)
@@ -182,7 +192,7 @@ def learn_basis(
 
 
 def _factors(
-    x: Float[np.ndarray, "pattern feature"], most: int
+    x: Float[np.ndarray, "pattern feature"], most: int, rounds: int
 ) -> tuple[Float[np.ndarray, "feature axis"], Float[np.ndarray, " axis"], Float[np.ndarray, " feature"]]:
     """Return orthonormal axes, spread along them and the noise of each feature, by repeated principal factors."""
     rows, width = x.shape
@@ -192,7 +202,7 @@ def _factors(
     least = 1e-3 * variance  # a feature that nothing is left of would weigh without end
     noise = variance.copy()
     values, vectors = np.ones(1), np.zeros((width, 1))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         scale = 1.0 / np.sqrt(noise)
         all_values, all_vectors = np.linalg.eigh(scale[:, None] * covariance * scale)
         kept = max(1, min(int(np.sum(all_values > edge)), most, width, rows - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -28,12 +28,17 @@ DENSE = 128
 
 
 class SmallNetwork(nn.Module):
-    """Pattern → logits: three strided convolutions, global average pooling, one dense layer; about 47,000 parameters.
+    """Pattern → logits: three strided convolutions, global average pooling, one dense layer.
 
     What a convolution sees carries on where on the detector it is, by a learned offset for every place of the first
     map: a disk between others means another thing near the direct beam than far out. The average over all places comes
     last, so that what was never seen at one place is no stranger than at another.
     """
+
+    usual: Tensor
+    """Mean of what it sees, shape (y, x)."""
+    spread: Tensor
+    """Standard deviation from it, over all places."""
 
     def __init__(self, *, size_px: int = 64, classes: int = 3, channels: Sequence[int] = (16, 40, 96)) -> None:
         """Make it for patterns of `size_px`, a multiple of 16.
@@ -51,13 +56,17 @@ class SmallNetwork(nn.Module):
                 do="size_px=64",
             )
         first, second, third = channels
-        self.size_px, self.classes = size_px, classes
+        self.size_px, self.classes, self.channels = size_px, classes, tuple(channels)
         # A filter of 6 at a stride of 4 costs as much as the other two together; of 3 at 1, ten times as much.
-        self.stem = nn.Conv2d(1, first, 6, stride=4, padding=1)
+        self.stem = nn.Conv2d(1, first, 6, stride=4, padding=1, bias=False)
         self.place = nn.Parameter(torch.zeros(1, first, size_px // 4, size_px // 4))
-        self.middle = nn.Conv2d(first, second, 3, stride=2, padding=1)
-        self.deep = nn.Conv2d(second, third, 3, stride=2, padding=1)
+        self.middle = nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False)
+        self.deep = nn.Conv2d(second, third, 3, stride=2, padding=1, bias=False)
+        # Without normalisation a faint class takes hundreds of steps longer to be told.
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channel) for channel in channels)
         self.dense = nn.Linear(third, classes)
+        self.register_buffer("usual", torch.zeros(size_px, size_px))
+        self.register_buffer("spread", torch.ones(()))
         if parameters(self) > MOST_PARAMETERS:
             raise SettingsError(
                 f"the small network has at most {MOST_PARAMETERS} parameters.",
@@ -65,18 +74,31 @@ class SmallNetwork(nn.Module):
                 do="channels=(16, 40, 96)",
             )
 
-    @staticmethod
-    def prepared(counts: Float[Tensor, "pattern y x"]) -> Float[Tensor, "pattern 1 y x"]:
-        """Return what it sees: roots of the counts, after which their noise is the same everywhere, over their size."""
-        roots = counts.clamp(min=0.0).sqrt()
-        size = counts.clamp(min=0.0).mean(dim=(1, 2), keepdim=True).sqrt()
-        return (roots / size.clamp(min=1e-6))[:, None]
+    def settle(self, counts: Float[Tensor, "pattern y x"]) -> None:
+        """Take the mean of these patterns for what is usual: only what differs from it is then looked at."""
+        roots = _roots(counts)
+        self.usual.copy_(roots.mean(dim=0))
+        self.spread.copy_((roots - self.usual).square().mean().sqrt().clamp(min=1e-6))
+
+    def prepared(self, counts: Float[Tensor, "pattern y x"]) -> Float[Tensor, "pattern 1 y x"]:
+        """Return what it sees: roots of the counts, whose noise is the same everywhere, less those that are usual."""
+        return _roots(counts).sub_(self.usual).div_(self.spread)[:, None]
 
     def features(self, x: Float[Tensor, "pattern 1 y x"]) -> Float[Tensor, "pattern feature"]:
         """Return what the dense layer sees."""
-        x = functional.relu(self.stem(x) + self.place)
-        x = functional.relu(self.middle(x))
-        return functional.relu(self.deep(x)).mean(dim=(2, 3))
+        x = functional.relu(self._normed(self.stem, 0, x) + self.place)
+        x = functional.relu(self._normed(self.middle, 1, x))
+        return functional.relu(self._normed(self.deep, 2, x)).mean(dim=(2, 3))
+
+    def _normed(self, layer: nn.Conv2d, number: int, x: Float[Tensor, "pattern a y x"]) -> Tensor:
+        """Return the normalised output of a convolution: in one step where nothing is trained."""
+        norm = cast(nn.BatchNorm2d, self.norms[number])
+        if self.training or norm.running_mean is None or norm.running_var is None:
+            return norm(layer(x))
+        factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight = layer.weight * factor[:, None, None, None]
+        zero = norm.bias - norm.running_mean * factor
+        return functional.conv2d(x, weight, zero, stride=layer.stride, padding=cast(tuple[int, int], layer.padding))
 
     def forward(self, x: Float[Tensor, "pattern 1 y x"]) -> Float[Tensor, "pattern class"]:
         """Return the logits of each class."""
@@ -127,6 +149,12 @@ class PublishedNetwork(nn.Module):
 
 
 PatternNetwork = SmallNetwork | PublishedNetwork
+
+
+def _roots(counts: Float[Tensor, "pattern y x"]) -> Float[Tensor, "pattern y x"]:
+    """Return the roots of counts over the root of their mean, so that they are the same at any dose but for noise."""
+    counts = counts.clamp(min=0.0)
+    return counts.sqrt().div_(counts.mean(dim=(1, 2), keepdim=True).sqrt_().clamp_(min=1e-6))
 
 
 def parameters(network: nn.Module) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,13 +17,19 @@ import dipolar
 from dipolar.core.errors import FormatError
 from dipolar.core.learning import Card
 from dipolar.core.scanning import Bank
-from dipolar.learn.model_file import load_model, save_model
+from dipolar.learn.model_file import load_model, load_networks, save_model
 from dipolar.learn.pattern_bank import BankClassifier, BankMember
 from dipolar.learn.pattern_basis import Basis
 from dipolar.learn.pattern_classes import Classes
+from dipolar.learn.pattern_network import AbstractNetworkClassifier, PublishedClassifier, SmallClassifier, ready
+from dipolar.learn.pattern_networks import PatternNetwork, PublishedNetwork, build_pattern_network
 from dipolar.learn.patterns import AbstractPatternClassifier
 
 _KIND = "pattern "
+_NETWORKS: dict[str, type[SmallClassifier] | type[PublishedClassifier]] = {
+    "small": SmallClassifier,
+    "published": PublishedClassifier,
+}
 
 
 class _Arrays(nn.Module):
@@ -66,6 +72,8 @@ def save_classifier(classifier: AbstractPatternClassifier, path: str | Path) -> 
     )
     if isinstance(classifier, BankClassifier):
         return _save_bank(classifier, card, path)
+    if isinstance(classifier, AbstractNetworkClassifier):
+        return _save_networks(classifier, card, path)
     raise TypeError(f"{type(classifier).__name__} is not kept on disk")
 
 
@@ -95,6 +103,8 @@ def load_classifier(path: str | Path) -> AbstractPatternClassifier:
     try:
         if kind == "bank":
             return _load_bank(members, extra, card)
+        if kind in _NETWORKS:
+            return _load_networks(path, card)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FormatError(
             "a classifier of patterns holds all that it needs.",
@@ -117,24 +127,30 @@ def _common(card: Card) -> dict[str, Any]:
 
 
 def _save_bank(classifier: BankClassifier, card: Card, path: str | Path) -> Card:
-    bank, basis = classifier.bank, classifier.basis
-    sites = None if bank is None else {field.name: getattr(bank, field.name) for field in fields(bank)}
+    told, modules, extra = _bank_parts(classifier)
     card = replace(
         card,
-        architecture={"bank": sites, "softness": [member.softness for member in classifier.ensemble]},
+        architecture=told,
         calibration={"temperature": classifier.temperature},
         unfamiliar={"distance": classifier.limits[0], "rest": classifier.limits[1]},
-        training={**card.training, **basis.to_card()},
     )
-    modules = [
+    return save_model(modules, card, path, extra)
+
+
+def _bank_parts(classifier: BankClassifier) -> tuple[dict[str, Any], list[nn.Module], dict[str, Tensor]]:
+    """Return what is told of a bank classifier, its members and the tensors that they share."""
+    bank, basis = classifier.bank, classifier.basis
+    sites = None if bank is None else {field.name: getattr(bank, field.name) for field in fields(bank)}
+    modules: list[nn.Module] = [
         _Arrays({"means": m.classes.means, "within": m.classes.within, "weights": m.weights})
         for m in classifier.ensemble
     ]
     extra = {f"basis.{name}": torch.from_numpy(array) for name, array in basis.to_tensors().items()}
-    return save_model(modules, card, path, extra)
+    softness = [member.softness for member in classifier.ensemble]
+    return {"bank": sites, "softness": softness, "basis": basis.to_card()}, modules, extra
 
 
-def _load_bank(members: list[dict[str, Tensor]], extra: Mapping[str, Tensor], card: Card) -> BankClassifier:
+def _load_bank(members: Sequence[Mapping[str, Tensor]], extra: Mapping[str, Tensor], card: Card) -> BankClassifier:
     ensemble = tuple(
         BankMember(
             classes=Classes(means=tensors["means"].numpy(), within=tensors["within"].numpy()),
@@ -147,10 +163,48 @@ def _load_bank(members: list[dict[str, Tensor]], extra: Mapping[str, Tensor], ca
     return BankClassifier(
         **_common(card),
         bank=_bank_of(card.architecture["bank"]),
-        basis=Basis.from_parts(arrays, card.training),
+        basis=Basis.from_parts(arrays, card.architecture["basis"]),
         ensemble=ensemble,
         temperature=float(card.calibration["temperature"]),
         limits=(float(card.unfamiliar["distance"]), float(card.unfamiliar["rest"])),
+    )
+
+
+def _save_networks(classifier: AbstractNetworkClassifier, card: Card, path: str | Path) -> Card:
+    first, familiar = classifier.networks[0], classifier.familiar
+    size: dict[str, Any] = (
+        {"reading": first.reading}
+        if isinstance(first, PublishedNetwork)
+        else {"size_px": first.size_px, "channels": first.channels}
+    )
+    told, (member,), extra = _bank_parts(familiar)
+    extra |= {f"member.{name}": value for name, value in member.state_dict().items()}
+    card = replace(
+        card,
+        architecture={**size, "classes": first.classes},
+        calibration={"temperature": classifier.temperature},
+        unfamiliar={
+            **told,
+            "distance": familiar.limits[0],
+            "rest": familiar.limits[1],
+            "temperature": familiar.temperature,
+            "dose": familiar.dose,
+        },
+    )
+    return save_model(classifier.networks, card, path, extra)
+
+
+def _load_networks(path: str | Path, card: Card) -> AbstractNetworkClassifier:
+    kind = card.kind.removeprefix(_KIND)
+    networks, extra, _ = load_networks(path, build=lambda told: build_pattern_network(kind, told.architecture))
+    member = {name.removeprefix("member."): value for name, value in extra.items() if name.startswith("member.")}
+    low, high = card.unfamiliar["dose"]
+    inner = replace(card, architecture=card.unfamiliar, calibration=card.unfamiliar)
+    return _NETWORKS[kind](
+        **_common(card),
+        networks=ready(cast(list[PatternNetwork], networks)),
+        temperature=float(card.calibration["temperature"]),
+        familiar=replace(_load_bank([member], extra, inner), dose=(float(low), float(high))),
     )
 
 
