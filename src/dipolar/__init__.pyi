@@ -10,6 +10,8 @@ from .recipes.keep import save
 from .recipes.measure import measure_image
 from .recipes.predict import predict_image
 from .recipes.results import report
+from .recipes.scan_map import map_scan
+from .recipes.scan_train import train_on_scan
 from .recipes.simulate import simulate_image
 from .recipes.simulate_scan import simulate_scan
 from .recipes.train import train_on_image
@@ -33,6 +35,7 @@ __all__ = [
     "Unmixed",
     "align_images",
     "load",
+    "map_scan",
     "measure_image",
     "open_image",
     "open_scan",
@@ -42,5 +45,6 @@ __all__ = [
     "simulate_image",
     "simulate_scan",
     "train_on_image",
+    "train_on_scan",
     "unmix_image",
 ]

@@ -1,4 +1,4 @@
-"""Measurements, components and models to disk, whichever of them is given."""
+"""Measurements, components, maps of scans and models to disk, whichever of them is given."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING
 
 from dipolar.core.errors import DataError
 from dipolar.core.measurement import Measurement
+from dipolar.core.scanning import ScanResult, ScanSeries
 from dipolar.core.unmixing import Unmixed
 from dipolar.io import save as save_measurement
 
 if TYPE_CHECKING:
+    from dipolar.learn.patterns import AbstractPatternClassifier
     from dipolar.learn.predictor import Model
+    from dipolar.recipes.scan_train import TrainedScan
     from dipolar.recipes.train import TrainedModel
 
 
-def save(result: Measurement | Unmixed | TrainedModel | Model, path: str | Path) -> None:
-    """Write a measurement, or components, as one HDF5 file; or a model as NAME.safetensors with its card beside it.
+def save(
+    result: Measurement
+    | Unmixed
+    | ScanResult
+    | ScanSeries
+    | TrainedModel
+    | Model
+    | TrainedScan
+    | AbstractPatternClassifier,
+    path: str | Path,
+) -> None:
+    """Write a measurement, components or a mapped scan as one HDF5 file; or a model as NAME.safetensors with its card.
 
     A model that was just trained gets its picture and every validation too, as `dipolar image train` writes them. What
     was there is replaced only once what is new is complete.
@@ -24,7 +37,8 @@ def save(result: Measurement | Unmixed | TrainedModel | Model, path: str | Path)
     Parameters
     ----------
     result
-        What `dipolar.measure_image`, `predict_image`, `unmix_image` or `train_on_image` returned, or a `Model`.
+        What `dipolar.measure_image`, `predict_image`, `unmix_image`, `map_scan`, `train_on_image` or `train_on_scan`
+        returned, or a model.
     path
         The file; of a model ``NAME`` or ``NAME.safetensors``.
 
@@ -35,12 +49,15 @@ def save(result: Measurement | Unmixed | TrainedModel | Model, path: str | Path)
     DataError
         If it is nothing that can be saved.
     """
-    if isinstance(result, (Measurement, Unmixed)):
+    if isinstance(result, (Measurement, Unmixed, ScanResult, ScanSeries)):
         save_measurement(result, path)
         return
 
+    from dipolar.learn.pattern_store import save_classifier
+    from dipolar.learn.patterns import AbstractPatternClassifier
     from dipolar.learn.predictor import Model  # torch is not needed before
     from dipolar.learn.store import write_model
+    from dipolar.recipes.scan_train import TrainedScan, write_classifier
     from dipolar.recipes.train import TrainedModel
     from dipolar.recipes.train_result import check_target, write_trained
 
@@ -48,9 +65,13 @@ def save(result: Measurement | Unmixed | TrainedModel | Model, path: str | Path)
         write_trained(result, path)
     elif isinstance(result, Model):
         write_model(result, check_target(path))
+    elif isinstance(result, TrainedScan):
+        write_classifier(result, check_target(path))
+    elif isinstance(result, AbstractPatternClassifier):
+        save_classifier(result, check_target(path))
     else:
         raise DataError(
-            "measurements, components and models can be saved.",
+            "measurements, components, maps of scans and models can be saved.",
             got=type(result).__name__,
-            do="give what dipolar.measure_image, predict_image, unmix_image or train_on_image returned",
+            do="give what a function of dipolar returned: measure_image, unmix_image, map_scan, train_on_image, ...",
         )

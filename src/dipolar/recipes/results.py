@@ -12,6 +12,7 @@ from typing import Any
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import OutputError
 from dipolar.core.measurement import Measurement
+from dipolar.core.scanning import ScanResult
 from dipolar.core.unmixing import Unmixed
 from dipolar.io import result_folder, save, sha256_of, write_cells_csv, write_columns_csv, write_run_json
 from dipolar.io.finding_tables import (
@@ -29,6 +30,7 @@ from dipolar.io.result_file import NAMES
 from dipolar.io.tables import Table, write_table
 from dipolar.recipes.overview import findings_headline, findings_overview, unlike_lines
 from dipolar.report import render_figures, write_figures, write_report
+from dipolar.report.scan_page import write_scan_report
 from dipolar.report.unmix_page import write_unmix_report
 
 
@@ -166,13 +168,13 @@ def _tables(measurement: Measurement) -> dict[str, Table]:
     return tables
 
 
-def report(measurement: Measurement | Unmixed, path: str | Path) -> Path:
-    """Write the report of a measurement, or of unmixing, as one HTML file that opens from disk, and return its path.
+def report(measurement: Measurement | Unmixed | ScanResult, path: str | Path) -> Path:
+    """Write the report of a measurement, of unmixing or of a mapped scan as one HTML file; return its path.
 
     Parameters
     ----------
     measurement
-        What `dipolar.measure_image`, `dipolar.unmix_image` or `dipolar.load` returned.
+        What `dipolar.measure_image`, `unmix_image`, `map_scan` or `load` returned.
     path
         The file, or an existing folder in which it is called report.html.
 
@@ -185,6 +187,8 @@ def report(measurement: Measurement | Unmixed, path: str | Path) -> Path:
     path = path / "report.html" if path.is_dir() else path
     if isinstance(measurement, Unmixed):
         return write_unmix_report(measurement, path)
+    if isinstance(measurement, ScanResult):
+        return write_scan_report(measurement, path)
     return write_report(measurement, path)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.scanning import Labels, Scan
+from dipolar.core.errors import ScanError
+from dipolar.core.scanning import Bank, Labels, Scan, View
 from dipolar.label.consensus import check_classes, consensus
 from dipolar.recipes.scan_label_settings import SuggestSettings
 from dipolar.recipes.scan_pool import Pool
@@ -37,11 +38,41 @@ def features_of(
         No beam or no lattice was found.
     """
     from dipolar.locate.beam import look_at
-    from dipolar.measure.bank import bank_for
     from dipolar.recipes.scan_look import Look, look_over
 
     view = look_at(scan, patterns=settings.patterns, progress=progress)
-    return look_over(scan, Look(view=view, bank=bank_for(view)), pool, progress=progress).seen
+    return look_over(scan, Look(view=view, bank=bank_on(view, settings)), pool, progress=progress).seen
+
+
+def bank_on(view: View, settings: SuggestSettings) -> Bank:
+    """Return the virtual detectors that a strategy goes by.
+
+    Raises
+    ------
+    ScanError
+        No lattice was found.
+    """
+    from dipolar.measure.bank import bank_for
+    from dipolar.recipes.scan_ghosts import rule_for
+
+    check_lattice(view)
+    return bank_for(view, rule_for(settings))
+
+
+def check_lattice(view: View) -> None:
+    """Refuse a scan without a lattice.
+
+    Raises
+    ------
+    ScanError
+        It has none; the message says which strategies need none.
+    """
+    if not np.isfinite(view.lattice_px).all():
+        raise ScanError(
+            "this strategy looks at patterns through virtual detectors on the reciprocal lattice.",
+            got="no lattice of disks was found in this scan",
+            do="--strategy grid, adaptive or random; or margin with --model, trained by --classifier small",
+        )
 
 
 def probabilities_of(
@@ -80,14 +111,17 @@ def probabilities_of(
         No beam or no lattice was found.
     """
     from dipolar.locate.beam import look_at
-    from dipolar.measure.bank import bank_for
     from dipolar.recipes.scan_look import Look, look_over
 
     if settings.model is not None:
         from dipolar.learn.pattern_store import load_classifier
+        from dipolar.recipes.scan_ghosts import check_no_ghosts
 
+        check_no_ghosts(settings, why="a trained model knows what it looks at.")
         known = load_classifier(settings.model)
         view = look_at(scan, patterns=settings.patterns, progress=progress)
+        if known.bank is not None:
+            check_lattice(view)
         seen = look_over(scan, Look(view=view, bank=known.bank, size_px=known.size_px), pool, progress=progress)
         return known.members(seen.seen, seen.counts)
 
@@ -96,7 +130,7 @@ def probabilities_of(
     agreed = consensus(labels).labels
     check_classes(agreed, each=2)
     view = look_at(scan, patterns=settings.patterns, progress=progress)
-    seen = look_over(scan, Look(view=view, bank=bank_for(view)), pool, progress=progress)
+    seen = look_over(scan, Look(view=view, bank=bank_on(view, settings)), pool, progress=progress)
     rows = seen.rows(np.ravel_multi_index(agreed.positions.T, scan.shape))
     told = ~seen.blank[rows] & np.isfinite(seen.seen[rows]).any(axis=1)  # what is empty says nothing of its class
     used, label = np.unique(agreed.label[told], return_inverse=True)

@@ -37,7 +37,14 @@ def repeat_lines(measurement: Measurement) -> Repeat:
     return lines_of(verb, name, measurement.record.settings)
 
 
-def lines_of(verb: str, name: str, settings: Mapping[str, Any], *, noun: str = "image") -> Repeat:
+def lines_of(
+    verb: str,
+    name: str,
+    settings: Mapping[str, Any],
+    *,
+    noun: str = "image",
+    files: Mapping[str, str] | None = None,
+) -> Repeat:
     """Return the lines that do the same to a file again.
 
     Parameters
@@ -50,8 +57,10 @@ def lines_of(verb: str, name: str, settings: Mapping[str, Any], *, noun: str = "
         All settings by name; those that are None are left out.
     noun
         What it was done to: "image" or "scan".
+    files
+        Other files that were read, each under the name of its option and keyword.
     """
-    settings = {key: value for key, value in settings.items() if value is not None}
+    settings = {**(files or {}), **{key: value for key, value in settings.items() if value is not None}}
     words = ["dipolar", noun, verb, shlex.quote(name)]
     for key, value in settings.items():
         if not isinstance(value, Mapping):

@@ -38,7 +38,7 @@ CAPTIONS = {
     "map": "a: the class of every probe position, in which neighbours have a say where a pattern leaves doubt, with "
     "the walls between classes; how probable the class is; and mixtures of classes, as {mixture}. b: what the same "
     "patterns give without any label. Flagged positions are hatched. Directions of the centre of mass are coloured as "
-    "on the wheel, its mean taken off; a shift of the direct beam by bending or thickness is in it too.",
+    "on the wheel, its mean taken off; a shift of the direct beam by bending or thickness is in it too.{order}",
     "walls": "Walls, the longest numbered as in walls.csv: where two classes have equal {level}, between positions and "
     "smoothed along the wall. Grey bands are as wide as the wall, the full width 2ξ of a tanh fitted to {profile} "
     "across it. Errors are one standard error; an arrow is an upper bound (95 %).",
@@ -118,6 +118,7 @@ def scan_report_html(result: ScanResult, *, rendered: Rendered | None = None) ->
         lstrip_blocks=True,
     )
     record, cited = result.record, scan_citations(result)
+    scan, *model = record.inputs or (result.map.name or "SCAN",)
     return environment.get_template("scan.html.j2").render(
         name=result.map.name or "unnamed scan",
         record=record,
@@ -137,7 +138,7 @@ def scan_report_html(result: ScanResult, *, rendered: Rendered | None = None) ->
             for name, files in rendered.items()
         ],
         sections=[(title, list(rows)) for title, rows in groupby(scan_rows_of(result), key=lambda row: row.section)],
-        repeat=lines_of("map", next(iter(record.inputs), result.map.name or "SCAN"), record.settings, noun="scan"),
+        repeat=lines_of("map", scan, record.settings, noun="scan", files={"model": model[0]} if model else {}),
         citations=cited,
         bibtex=bibtex(cited),
     )
@@ -146,6 +147,11 @@ def scan_report_html(result: ScanResult, *, rendered: Rendered | None = None) ->
 def scan_caption(result: ScanResult, name: str) -> str:
     """Return what a figure shows, what its colours mean, and what it cannot say."""
     shares = result.map.mixture is not None
+    order = (
+        " Ghost strength is the intensity of ghosts over that of main disks, above what surrounds both: near bright "
+        "disks too much is taken off, and no ghosts at all come out below 0. Horizontal − vertical is that of ghosts "
+        "along one axis less that of ghosts along the other."
+    )
     validated = "Right: how often the class is right against how sure the classifier is; on the line it is honest."
     return CAPTIONS[name].format(
         mixture="the shares found in each pattern" if shares else "the probabilities, which jump where shares do not",
@@ -153,5 +159,8 @@ def scan_caption(result: ScanResult, name: str) -> str:
         profile="the share"
         if shares
         else "the probability, over which the classifier changes its mind: the wall itself may be wider,",
-        reliability=validated if result.validation else "How right the classifier is was not measured here.",
+        order=order if "ghost strength" in result.map.virtual else "",
+        reliability=validated
+        if result.validation is not None and result.validation.count.sum()
+        else "How right the classifier is was not measured here.",
     )

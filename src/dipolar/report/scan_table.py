@@ -127,7 +127,7 @@ def _view(result: ScanResult) -> Iterator[Row]:
 def _origin(result: ScanResult) -> Iterator[Row]:
     record = result.record
     for name, digest in record.inputs.items():
-        yield Row("Origin", f"sha256 of {name}", digest)
+        yield Row("Origin", f"{'' if digest.startswith('key ') else 'sha256 of '}{name}", digest)
     for key, value in record.settings.items():
         if isinstance(value, (str, int, float, bool)):
             name, unit = name_and_unit(key)
