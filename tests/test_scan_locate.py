@@ -1,4 +1,4 @@
-"""Turned patterns have turned lattices, moved ones moved centres; ghosts are not the lattice, and nothing is no beam."""
+"""Turned patterns have turned lattices, moved ones moved centres; ghosts are no lattice, and noise is no beam."""
 
 from __future__ import annotations
 

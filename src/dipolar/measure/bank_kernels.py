@@ -68,12 +68,10 @@ class Apertures(NamedTuple):
 
 
 class Rings(NamedTuple):
-    """Virtual images: for each row from the beam the squares from `outer` to `outer`, without `inner` to `inner`."""
+    """Virtual images: counts between two circles."""
 
-    spans: Any
-    """(image, row, 4): first and last square of the outer circle, first and last of the inner one."""
-    middle: int
-    """Row of the beam."""
+    circles: Any
+    """(image, 4): radius of the inner and of the outer circle, (k_y, k_x) of their middle from the beam; in squares."""
     moment: int
     """The image whose counts give the centre of mass, the last one; -1 for none."""
     shared: Any
@@ -257,45 +255,68 @@ def count_sites(flat, whole, sites, factor, y, x, levels, areas, net, sigma):
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)
+def circle_sums(squares, y, x, radius, mass):
+    """Return counts in a circle, and fill their moments about its middle where `mass` is long enough.
+
+    Squares at the left and right rim count by the share of them that lies inside.
+    """
+    height, width = squares.shape
+    total, down, along = 0.0, 0.0, 0.0
+    for row in range(max(0, int(np.ceil(y - radius))), min(height - 1, int(np.floor(y + radius))) + 1):
+        half = np.sqrt(max(0.0, radius * radius - (row - y) * (row - y)))
+        begin, end = x - half + 0.5, x + half + 0.5
+        first, last = int(np.floor(begin)), int(np.floor(end))
+        if first == last:
+            if 0 <= first < width:
+                part = float(squares[row, first]) * (end - begin)
+                total += part
+                down += part * (row - y)
+            continue
+        whole = squares[row, max(0, first + 1) : max(0, min(width, last))]
+        part = np.float32(0)
+        if len(mass):
+            across, offset = np.float32(0), np.float32(max(0, first + 1) - x)
+            for n in range(len(whole)):
+                part += whole[n]
+                across += whole[n] * (offset + RAMP[n])
+            along += across
+        else:
+            for n in range(len(whole)):
+                part += whole[n]
+        line = float(part)
+        if 0 <= first < width:
+            counts = float(squares[row, first]) * (first + 1 - begin)
+            line += counts
+            along += counts * (0.5 * (begin + first + 1) - 0.5 - x)
+        if 0 <= last < width:
+            counts = float(squares[row, last]) * (end - last)
+            line += counts
+            along += counts * (0.5 * (end + last) - 0.5 - x)
+        total += line
+        down += line * (row - y)
+    if len(mass):
+        mass[0], mass[1] = down, along
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
 def image_sums(squares, rings, y, x, images, mass):
     """Fill counts in each ring around the beam at (y, x), and the centre of mass from there, both in squares."""
-    height, width = squares.shape
-    middle_y, middle_x = int(np.rint(y)), int(np.rint(x))
-    whole = 0.0
+    whole, nothing = 0.0, mass[:0]
     # The circle of the centre of mass is the last one: annuli with the same rim need not be summed again.
-    for image in range(len(rings.spans) - 1, -1, -1):
-        total, down, along = 0.0, 0.0, 0.0
-        shared = rings.shared[image]
-        for number in range(rings.spans.shape[1]):
-            row = middle_y + number - rings.middle
-            span = rings.spans[image, number]
-            if row < 0 or row >= height:
-                continue
-            part, across = np.float32(0), np.float32(0)
-            if not shared and span[1] >= span[0]:
-                first, last = max(0, middle_x + span[0]), min(width - 1, middle_x + span[1])
-                line = squares[row, first : last + 1]
-                if image == rings.moment:
-                    offset = np.float32(first - middle_x)
-                    for n in range(len(line)):
-                        part += line[n]
-                        across += line[n] * (offset + RAMP[n])
-                else:
-                    for n in range(len(line)):
-                        part += line[n]
-            if span[3] >= span[2]:
-                first, last = max(0, middle_x + span[2]), min(width - 1, middle_x + span[3])
-                line = squares[row, first : last + 1]
-                for n in range(len(line)):
-                    part -= line[n]
-            total += part
-            down += part * (row - middle_y)
-            along += across
+    for image in range(len(rings.circles) - 1, -1, -1):
+        inner, outer = rings.circles[image, 0], rings.circles[image, 1]
+        middle_y, middle_x = y + rings.circles[image, 2], x + rings.circles[image, 3]
         if image == rings.moment:
-            whole = total
-            if total > 0:
-                mass[0], mass[1] = down / total + middle_y - y, along / total + middle_x - x
-        images[image] = total + whole if shared else total
+            whole = circle_sums(squares, middle_y, middle_x, outer, mass)
+            images[image] = whole
+            for axis in range(2):
+                mass[axis] = mass[axis] / whole if whole > 0 else np.nan
+            continue
+        total = whole if rings.shared[image] else circle_sums(squares, middle_y, middle_x, outer, nothing)
+        if inner > 0:
+            total -= circle_sums(squares, middle_y, middle_x, inner, nothing)
+        images[image] = total
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FAST)

@@ -127,47 +127,30 @@ def _near(whole: Bool[np.ndarray, "y x"], size: int) -> Bool[np.ndarray, "y x"]:
     return (inside + sums[:height, :width]) > 0
 
 
-@lru_cache(maxsize=8)
-def rings_of(view: View, images: tuple[tuple[float, float, float, float], ...], moment: int, factor: int) -> Rings:
-    """Return the rows of squares in each ring: (inner radius, outer radius, k_y, k_x of its middle from the beam)."""
-    far = max((outer + np.hypot(down, along) for _, outer, down, along in images), default=0.0) / factor
-    middle = int(np.ceil(far)) + 1
-    spans = np.zeros((len(images), 2 * middle + 1, 4), dtype=np.int64)
-    spans[..., 1] = spans[..., 3] = -1
-    for number, (inner, outer, down, along) in enumerate(images):
-        for row in range(-middle, middle + 1):
-            off = row - down / factor
-            for first, radius in ((0, outer / factor), (2, inner / factor)):
-                if abs(off) <= radius and radius > 0:
-                    half = float(np.sqrt(radius**2 - off**2))
-                    begin, end = int(np.ceil(along / factor - half)), int(np.floor(along / factor + half))
-                    spans[number, row + middle, first : first + 2] = begin, end
-    shared = np.array([moment >= 0 and n != moment and images[n][1:] == images[moment][1:] for n in range(len(images))])
-    return Rings(spans, middle, moment, shared.astype(bool))
+def rings_of(images: tuple[tuple[float, float, float, float], ...], moment: int, factor: int) -> Rings:
+    """Return rings in squares of pixels: (inner radius, outer radius, k_y, k_x of its middle from the beam)."""
+    circles = np.array(images, dtype=np.float64).reshape(-1, 4) / factor
+    shared = [moment >= 0 and n != moment and images[n][1:] == images[moment][1:] for n in range(len(images))]
+    return Rings(circles, moment, np.array(shared, dtype=bool))
 
 
 @lru_cache(maxsize=8)
 def units_per_electron(view: View) -> float:
-    """Return how many counts one electron makes: variance over mean of what lies between the disks.
+    """Return how many counts one electron makes: variance against mean of the darkest pixels; 1 where they count.
 
-    The slope of one against the other over all angles, so that an offset does not matter; 1 for detectors that count.
+    What the specimen changes goes with the square of the mean, the noise of electrons with the mean itself, so that the
+    darkest pixels tell it best. A slope, so that an offset of the detector does not matter.
     """
-    rows, columns = np.indices(view.mean.shape)
-    away = np.stack([rows - view.centre_px[0], columns - view.centre_px[1]], axis=-1)
-    dark = view.variance > 0
-    if np.isfinite(view.lattice_px).all():
-        half = view.lattice_px / 2.0
-        index = away @ np.linalg.inv(half)
-        dark &= np.linalg.norm((index - np.rint(index)) @ half, axis=-1) > 1.1 * view.radius_px
-    else:
-        dark &= np.hypot(away[..., 0], away[..., 1]) > 3.0 * view.radius_px
-    ring: Int64[np.ndarray, " pixel"] = (np.hypot(*away[dark].T) / max(4.0, view.radius_px)).astype(np.int64)
-    pixels = np.bincount(ring)
-    full = pixels >= 50
-    if full.sum() < 3:
+    seen = view.variance > 0
+    mean, spread = view.mean[seen].astype(np.float64), view.variance[seen].astype(np.float64)
+    order = np.argsort(mean, kind="stable")
+    groups = np.array_split(order[int(0.02 * len(order)) : int(0.4 * len(order))], 8)
+    if min(len(each) for each in groups) < 8:
         return 1.0
-    mean = np.bincount(ring, view.mean[dark])[full] / pixels[full]
-    spread = np.bincount(ring, view.variance[dark])[full] / pixels[full]
-    weight = np.sqrt(pixels[full]) / np.maximum(spread, 1e-12)
-    slope = float(np.polyfit(mean, spread, 1, w=weight)[0])
-    return slope if np.isfinite(slope) and (slope > 1.25 or 0.0 < slope < 0.8) else 1.0
+    level = np.array([mean[each].mean() for each in groups])
+    noise = np.array([spread[each].mean() for each in groups])
+    if np.ptp(level) < 1e-6 * level.max():
+        slope = float(noise.sum() / level.sum())
+    else:
+        slope = float(np.polyfit(level - level[0], noise, 1)[0])
+    return slope if np.isfinite(slope) and slope > 1.5 else 1.0

@@ -13,7 +13,7 @@ from dipolar.measure.bank_kernels import Apertures, Out, Rings
 
 def no_rings() -> Rings:
     """Return no virtual images."""
-    return Rings(np.zeros((0, 1, 4), dtype=np.int64), 0, -1, np.zeros(0, dtype=bool))
+    return Rings(np.zeros((0, 4)), -1, np.zeros(0, dtype=bool))
 
 
 def no_sites() -> Apertures:
@@ -39,7 +39,7 @@ class Wanted:
 
 def outputs(count: int, wanted: Wanted) -> Out:
     """Return empty arrays for `count` patterns."""
-    images = len(wanted.rings.spans)
+    images = len(wanted.rings.circles)
     return Out(
         totals=np.empty(count, dtype=np.float32),
         net=np.empty((count, wanted.sites), dtype=np.float32),

@@ -126,7 +126,7 @@ def everything(
     together = not size_px or _factor_for(view, size_px) == factor
     wanted = Wanted(
         sites=0 if bank is None else len(bank.sites),
-        rings=no_rings() if images is None else images.rings(view, factor),
+        rings=no_rings() if images is None else images.rings(factor),
         size=size_px if together else 0,
         block=block_of(view, size_px) // factor if size_px and together else 1,
     )

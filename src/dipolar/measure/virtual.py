@@ -46,13 +46,13 @@ class VirtualImages:
     mass_radius_px: float = 0.0
     """Counts up to there from the beam give the centre of mass; 0: not wanted."""
 
-    def rings(self, view: View, factor: int) -> Rings:
+    def rings(self, factor: int) -> Rings:
         """Return what the compiled pass needs to know."""
         rows = [(each.inner_px, each.outer_px, *each.offset_px) for _, each in self.detectors]
         moment = len(rows) if self.mass_radius_px > 0 else -1
         if moment >= 0:
             rows.append((0.0, self.mass_radius_px, 0.0, 0.0))
-        return rings_of(view, tuple(rows), moment, factor)
+        return rings_of(tuple(rows), moment, factor)
 
     def named(
         self, sums: Float32[np.ndarray, "pattern image"], mass: Float32[np.ndarray, "pattern 2"]
@@ -87,8 +87,8 @@ def virtual_images(
 ) -> dict[str, Float32[np.ndarray, " pattern"]]:
     """Return counts in each detector, and the centre of mass in px from the direct beam, both by name.
 
-    Detectors move with the beam, to the nearest pixel (of two, where disks are large); the centre of mass is from where
-    the beam really is, so that descan is not in it. A pixel that does not count is as the one opposite the beam.
+    Detectors move with the beam, and pixels at their left and right rims count by the share that lies inside, so that
+    descan is in neither. A pixel that does not count is as the one opposite the beam.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def virtual_images(
         Which are wanted.
     """
     factor = factor_of(view)
-    wanted = Wanted(rings=images.rings(view, factor))
+    wanted = Wanted(rings=images.rings(factor))
     filled = outputs(len(patterns), wanted)
     plain, words, bits = inputs(patterns, view, factor)
     measure_patterns(plain, words, bits, centres, grid_of(view, factor), no_sites(), wanted.rings, 1, filled)
