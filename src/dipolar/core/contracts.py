@@ -10,7 +10,7 @@ class Progress(Protocol):
     """Told how far a long step has come; raise from it to stop the work."""
 
     def __call__(self, step: str, fraction: float) -> None:
-        """Take the name of the step in plain words, then perhaps a colon and how fast it goes; and the fraction done."""
+        """Take the name of the step in plain words, then perhaps a colon and how fast it goes; and the share done."""
 
 
 def silent(step: str, fraction: float) -> None:

@@ -39,8 +39,8 @@ def series_figure(series: ScanSeries, *, name: str = "") -> Figure:
     beside = style.axes_mm(drawn, 107, 14, 70, 46)
     _draw_tracks(beside, series, shown, label)
     if series.unit == "scan":
-        for one in (axes, beside):
-            one.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for panel in (axes, beside):
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
 
 
