@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import warnings
 from dataclasses import replace
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 import scan_maps_handmade as handmade
-from dipolar.core.errors import LabelError, SettingsError
+from dipolar.core.errors import LabelError, OutputError, SettingsError
 from dipolar.core.flags import Flag
 from dipolar.core.scanning import AbstractFrames, Labels, Scan, key_of
+from dipolar.io import save
 from dipolar.learn.patterns import answers_of
 from dipolar.recipes.scan_look import told
 from dipolar.recipes.scan_map import map_scan
@@ -80,3 +82,18 @@ def test_settings_without_effect_are_refused(scan, idle, needs):
         look_for(scan, ScanTrainSettings(**idle))
     with pytest.raises(SettingsError, match="patience_s says something only with --follow"):
         map_scan(scan, patience_s=5.0)
+
+
+@pytest.mark.parametrize("room", [5_000, 50_000, 100_000])
+def test_a_full_disk_under_a_result_is_an_error_and_leaves_nothing(tmp_path, room):
+    found = handmade.result((48, 64))
+    save(found, tmp_path / "whole.h5")
+    assert (tmp_path / "whole.h5").stat().st_size > room
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OutputError, match="must be writable"):
+            save(found, tmp_path / "result.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.name for file in tmp_path.iterdir()] == ["whole.h5"]

@@ -21,6 +21,7 @@ from dipolar.core.errors import ChecksumError, FormatError
 from dipolar.core.measurement import Measurement
 from dipolar.core.scanning import ScanResult, ScanSeries
 from dipolar.core.unmixing import Unmixed
+from dipolar.io.careful import new_hdf5
 from dipolar.io.codec import read_noun, write_noun
 
 FORMAT = "dipolar measurement"
@@ -50,7 +51,7 @@ def save(result: Result, path: str | Path) -> None:
         Where the file cannot be written.
     """
     # Metadata of HDF5 1.10 carry checksums; the default, older layout has none.
-    with atomic_file(Path(path)) as part, h5py.File(part, "w", libver=("v110", "v110")) as file:
+    with atomic_file(Path(path)) as part, new_hdf5(part, libver=("v110", "v110")) as file:
         file.attrs["format"] = np.bytes_(next(name for name, kind in FORMATS.items() if isinstance(result, kind)))
         file.attrs["format_version"] = VERSION
         write_noun(file, result)

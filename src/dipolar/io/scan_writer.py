@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +13,7 @@ import numpy as np
 
 from dipolar.core.atomic import atomic_file, beside, cannot_write
 from dipolar.core.errors import OutputError, ScanError, SettingsError
+from dipolar.io.careful import CarefulFile
 
 COMPRESSIONS = ("bitshuffle",)
 """Compressions of HDF5 and Zarr that are written: bitshuffle-lz4, which reads faster than most disks."""
@@ -134,7 +134,7 @@ def _start_hdf5(
 
     from dipolar.io.scan_hdf5_frames import pieces
 
-    stream = stack.enter_context(_Careful(part, "w+b"))
+    stream = stack.enter_context(CarefulFile(part, "w+b"))
     stack.callback(stream.check)
     file = stack.enter_context(h5py.File(stream, "w"))
     more = {} if compression is None else {"chunks": (1, 1, *shape[2:]), **hdf5plugin.Bitshuffle(cname="lz4")}
@@ -199,36 +199,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-class _Careful(io.FileIO):
-    """A file that never tells HDF5 of a full disk: after that HDF5 would crash. It keeps the error for whoever asks."""
-
-    error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write all, or keep the error."""
-        raw = memoryview(data).cast("B")
-        done = 0
-        while self.error is None and done < len(raw):
-            try:
-                done += super().write(raw[done:]) or 0
-            except OSError as error:
-                self.error = error
-        return len(raw)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Change the length, or keep the error."""
-        try:
-            return super().truncate(size) if self.error is None else size or 0
-        except OSError as error:
-            self.error = error
-            return size or 0
-
-    def check(self) -> None:
-        """Raise the error that was kept."""
-        if self.error is not None:
-            raise self.error
 
 
 def _tell_beside(path: Path, told: dict[str, float]) -> None:

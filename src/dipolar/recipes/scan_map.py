@@ -16,6 +16,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import ScanError, SettingsError
 from dipolar.core.flags import Flag
 from dipolar.core.scanning import Bank, Labels, Scan, ScanMap, ScanResult, View
+from dipolar.io.careful import new_hdf5
 from dipolar.io.codec import read_noun, write_noun
 from dipolar.io.scans import open_scan
 from dipolar.learn.pattern_store import load_classifier
@@ -240,7 +241,7 @@ def kept(make: Callable[[], Noun], kind: type[Noun], work: Path | None, key: str
     made = make()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as part, h5py.File(part, "w") as file:
+        with atomic_file(path) as part, new_hdf5(part) as file:
             write_noun(file, made)
     return made
 
