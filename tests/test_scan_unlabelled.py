@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import dipolar
 from dipolar.core.errors import ScanError, SettingsError
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import same
 from dipolar.core.scanning import Labels
+from dipolar.learn.pattern_bank import BankClassifier
 from dipolar.learn.pattern_scores import validate
-from dipolar.learn.pattern_store import load_classifier, save_classifier
 from dipolar.locate.beam import look_at
 from dipolar.measure.bank import bank_for, kinds_of
 from dipolar.measure.order import CLASSES, OrderParameters, threshold
@@ -204,8 +205,9 @@ def test_reliability_goes_from_training_to_the_figure(example, tmp_path):
     at = np.stack(np.unravel_index(rows, scan.shape), axis=1).astype(np.int32)
     labels = Labels(key=scan.key, shape=scan.shape, names=truth.names, positions=at,
                     label=truth.label.ravel()[rows].astype(np.int32))  # fmt: skip
-    save_classifier(train_on_scan(scan, labels).classifier, tmp_path / "m")
-    model = load_classifier(tmp_path / "m")
+    dipolar.save(train_on_scan(scan, labels).classifier, tmp_path / "m")
+    model = dipolar.load(tmp_path / "m")
+    assert isinstance(model, BankClassifier)
     result = map_scan(scan, model, executor=Here())
     assert result.validation is not None and result.validation.count.sum() == 60
     assert np.all(result.validation.confidence <= 1.0) and len(result.validation.correct) > 0

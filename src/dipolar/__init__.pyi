@@ -4,13 +4,14 @@ from .core.measurement import Measurement
 from .core.nouns import Cells, Columns, Field, Image
 from .core.scanning import Labels, Scan, ScanMap
 from .core.unmixing import Components, Unmixed
-from .io import load, open_image, open_scan
+from .io import open_image, open_scan
 from .recipes.align import align_images
-from .recipes.keep import save
+from .recipes.keep import load, save
 from .recipes.measure import measure_image
 from .recipes.predict import predict_image
 from .recipes.results import report
 from .recipes.scan_map import map_scan
+from .recipes.scan_series import follow_scans
 from .recipes.scan_train import train_on_scan
 from .recipes.simulate import simulate_image
 from .recipes.simulate_scan import simulate_scan
@@ -34,6 +35,7 @@ __all__ = [
     "ScanMap",
     "Unmixed",
     "align_images",
+    "follow_scans",
     "load",
     "map_scan",
     "measure_image",

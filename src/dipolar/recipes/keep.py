@@ -9,9 +9,11 @@ from dipolar.core.errors import DataError
 from dipolar.core.measurement import Measurement
 from dipolar.core.scanning import ScanResult, ScanSeries
 from dipolar.core.unmixing import Unmixed
+from dipolar.io import load as load_result
 from dipolar.io import save as save_measurement
 
 if TYPE_CHECKING:
+    from dipolar.io.result_file import Result
     from dipolar.learn.patterns import AbstractPatternClassifier
     from dipolar.learn.predictor import Model
     from dipolar.recipes.scan_train import TrainedScan
@@ -75,3 +77,31 @@ def save(
             got=type(result).__name__,
             do="give what a function of dipolar returned: measure_image, unmix_image, map_scan, train_on_image, ...",
         )
+
+
+def load(path: str | Path) -> Result | Model | AbstractPatternClassifier:
+    """Return what `save` or the command line wrote: a measurement, components, a mapped scan, a series, or a model.
+
+    Parameters
+    ----------
+    path
+        A result file, or the folder that holds one; of a model ``NAME``, ``NAME.safetensors`` or ``NAME.json``.
+
+    Raises
+    ------
+    FormatError
+        If it is nothing that dipolar wrote, or of a newer dipolar.
+    ChecksumError
+        If something in it is not what was written.
+    """
+    path = Path(path)
+    named = not path.exists() and path.with_name(f"{path.name}.safetensors").is_file()
+    if not named and path.suffix not in (".safetensors", ".json"):
+        return load_result(path)
+
+    from dipolar.learn.model_file import load_model  # torch is not needed before
+    from dipolar.learn.pattern_store import load_classifier
+    from dipolar.learn.store import read_model
+
+    _, _, card = load_model(path)
+    return load_classifier(path) if card.kind.startswith("pattern ") else read_model(path)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import dipolar
+from dipolar.core.atomic import sha256_of
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Record
 from dipolar.core.scanning import Scan, ScanMap, ScanValidation
@@ -73,7 +74,6 @@ def record_of(scan: Scan, model: object, settings: ScanMapSettings, clock: Clock
 
 def sum_of(model: str | Path) -> dict[str, str]:
     """Return file name → sha256 of the tensors of a model."""
-    from dipolar.core.atomic import sha256_of
     from dipolar.learn.model_file import model_paths
 
     tensors, _ = model_paths(model)
@@ -95,6 +95,8 @@ def key_of_work(
     if classifier is None:
         names = ("ghosts", "clicks", "parent", "child", "parent_axis", "child_axis")
         told["ghosts"] = {name: getattr(settings, name) for name in names}
+        files = [Path(name) for name in (settings.parent, settings.child) if name is not None]
+        told["files"] = [sha256_of(path) for path in files if path.is_file()]
     else:
         told["model"] = sum_of(model) if isinstance(model, str | Path) else classifier.kind
         told["learned"] = {"key": classifier.key, "names": classifier.names, "metrics": dict(classifier.metrics)}
