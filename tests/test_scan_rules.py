@@ -14,13 +14,15 @@ from dipolar.core.errors import LabelError, OutputError, SettingsError
 from dipolar.core.flags import Flag
 from dipolar.core.scanning import AbstractFrames, Labels, Scan, key_of
 from dipolar.io import save
+from dipolar.label.consensus import consensus
+from dipolar.learn.pattern_bank_training import survey, train_bank
 from dipolar.learn.patterns import answers_of
 from dipolar.recipes.scan_look import told
 from dipolar.recipes.scan_map import map_scan
 from dipolar.recipes.scan_map_record import key_of_work
 from dipolar.recipes.scan_map_result import overview_of
 from dipolar.recipes.scan_settings import ScanMapSettings, ScanTrainSettings
-from dipolar.recipes.scan_train import look_for
+from dipolar.recipes.scan_train import TrainedScan, headline_of, look_for
 
 
 class Held(AbstractFrames):
@@ -97,3 +99,19 @@ def test_a_full_disk_under_a_result_is_an_error_and_leaves_nothing(tmp_path, roo
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [file.name for file in tmp_path.iterdir()] == ["whole.h5"]
+
+
+@pytest.mark.parametrize(
+    ("fold", "words"), [([0, 1] * 4, "100.0 % right (a 100 %, b 100 %)"), ([0] * 8, "too few labels")]
+)
+def test_what_could_not_be_held_out_is_said_in_words(fold, words):
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 100)
+    seen = (label[:, None] + rng.normal(0.0, 0.1, (200, 6))).astype(np.float32)
+    rows = np.concatenate([np.arange(4), np.arange(100, 104)])
+    known = survey(seen, np.full(200, 1000.0, dtype=np.float32))
+    learned = train_bank(known, seen[rows], label[rows], ("a", "b"), fold=np.array(fold, dtype=np.int32))
+    at = np.stack(np.divmod(rows, 20), axis=1).astype(np.int32)
+    labels = Labels(key="", shape=(10, 20), names=("a", "b"), positions=at, label=label[rows].astype(np.int32))
+    told = headline_of(TrainedScan(classifier=learned, agreed=consensus(labels), position_only=0.5, notes=()))[1]
+    assert words in told and "nan" not in told

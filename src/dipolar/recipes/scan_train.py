@@ -267,11 +267,12 @@ def headline_of(trained: TrainedScan) -> list[str]:
     """Return what was trained in a few lines for people."""
     counts = per_class(trained.agreed.labels)
     metrics = trained.classifier.metrics
+    known = {name: metrics.get(f"recall of {name}") for name in counts}
     recalls = ", ".join(
-        f"{name} {100 * metrics[f'recall of {name}']:.0f} %" for name in counts if f"recall of {name}" in metrics
+        f"{name} {100 * share:.0f} %" for name, share in known.items() if share is not None and share >= 0
     )
+    right = f"{100 * metrics['accuracy']:.1f} % right ({recalls})" if recalls else "too few labels to hold any out"
     return [
         f"{sum(counts.values())} positions labelled: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
-        f"held out by blocks of the scan: {100 * metrics['accuracy']:.1f} % right ({recalls}); "
-        f"position alone {100 * trained.position_only:.1f} %",
+        f"held out by blocks of the scan: {right}; position alone {100 * trained.position_only:.1f} %",
     ]
