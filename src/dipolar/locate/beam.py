@@ -12,12 +12,12 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import ScanError
 from dipolar.core.scanning import Scan, View
 from dipolar.locate.beam_defects import bad_pixels, fill, stopped_pixels
-from dipolar.locate.beam_kernels import add_centred, find_centres
+from dipolar.locate.beam_kernels import find_centres
+from dipolar.locate.beam_sample import brightest_disk, centred, middle_of_light, moments, radius_of, sample
 from dipolar.locate.beam_stop import beam_behind_stop
-from dipolar.locate.reflections import Lattice, MeanPattern, find_reflections, measure_disks, points_inside
+from dipolar.locate.disks import MeanPattern, measure_disks, points_inside
+from dipolar.locate.reflections import Lattice, find_reflections
 
-SAMPLE_BYTES = 160 << 20
-"""Patterns that are looked at together take no more memory than this."""
 LEAST_CONTRAST = 0.15
 """The beam is found where it stands out by this share of what it does in the mean pattern."""
 STEPS = 8
@@ -43,67 +43,17 @@ def look_at(scan: Scan, *, patterns: int = 256, progress: Progress = silent) -> 
     ScanError
         No pattern, constant or empty patterns, or no beam in them.
     """
-    stack = _sample(scan, patterns, progress)
-    mean, variance = _moments(stack)
+    stack = sample(scan, patterns, progress)
+    mean, variance = moments(stack)
     bad = bad_pixels(mean, variance, len(stack))
     if scan.defective is not None:
         bad |= scan.defective
     progress("looking for the beam", 0.6)
-    rough = _middle_of_light(mean, bad)
+    rough = middle_of_light(mean, bad)
     shadow = stopped_pixels(mean, bad, rough)
     # Neighbours of a shadow look dead or hot beside it.
     good = ~(bad | shadow)
     return _stopped_view(stack, good, shadow, rough) or _open_view(stack, mean, good, progress)
-
-
-def _sample(scan: Scan, patterns: int, progress: Progress) -> Shaped[np.ndarray, "pattern k_y k_x"]:
-    """Return patterns spread evenly over the scan, without constant ones."""
-    there = min(scan.frames.count, scan.count)
-    if there < 1:
-        raise ScanError(
-            "A scan is looked at by its patterns.",
-            got=f"{scan.name} has none yet" if scan.growing else f"{scan.name} has none",
-            do="wait until the first are written" if scan.growing else "",
-        )
-    each = int(np.prod(scan.frames.shape_px)) * scan.frames.dtype.itemsize
-    count = max(1, min(patterns, there, max(8, SAMPLE_BYTES // each)))
-    numbers = np.unique(np.linspace(0, there - 1, count).round().astype(np.int64))
-    kept = []
-    for done, number in enumerate(numbers):
-        pattern = np.asarray(scan.frames.read(int(number), int(number) + 1))[0]
-        finite = pattern[np.isfinite(pattern)] if pattern.dtype.kind == "f" else pattern
-        if finite.size and finite.min() != finite.max():
-            kept.append(np.array(pattern))
-        progress("looking at patterns", 0.6 * (done + 1) / len(numbers))
-    if not kept:
-        raise ScanError(
-            "A diffraction pattern has bright and dark places.",
-            got=f"{scan.name}: all {len(numbers)} patterns that were looked at are empty or constant",
-            do="look at the file with `dipolar scan info`: is it the right one, and was the shutter open?",
-        )
-    return np.stack(kept)
-
-
-def _moments(
-    stack: Shaped[np.ndarray, "pattern k_y k_x"],
-) -> tuple[Float[np.ndarray, "k_y k_x"], Float[np.ndarray, "k_y k_x"]]:
-    """Return mean and variance of each pixel."""
-    total, squares = np.zeros(stack.shape[1:]), np.zeros(stack.shape[1:])
-    for pattern in stack:
-        counts = pattern.astype(np.float64)
-        total += counts
-        squares += counts * counts
-    mean = total / len(stack)
-    return mean, np.maximum(squares / len(stack) - mean**2, 0.0)
-
-
-def _middle_of_light(mean: Float[np.ndarray, "k_y k_x"], bad: Bool[np.ndarray, "k_y k_x"]) -> Float[np.ndarray, " 2"]:
-    """Return the centroid of what is brighter than the darker half of the detector."""
-    filled = fill(mean, bad)
-    light = np.sqrt(np.maximum(ndi.gaussian_filter(filled, 1.0) - np.median(filled), 0.0))
-    rows, columns = np.indices(mean.shape)
-    total = max(float(light.sum()), 1e-12)
-    return np.array([float((rows * light).sum()) / total, float((columns * light).sum()) / total])
 
 
 def _open_view(
@@ -113,14 +63,14 @@ def _open_view(
     progress: Progress,
 ) -> View:
     """Return the view of patterns whose direct beam is seen."""
-    start, radius = _brightest_disk(mean, good)
+    start, radius = brightest_disk(mean, good)
     sites = np.zeros((1, 2))
     # The beam moves by less than its diameter between patterns: further away lies the next disk.
     centres, found = _follow(stack, good, sites, start, radius, 2.0 * radius + 1.0, 0.0)
     for _ in range(2):
         start = np.median(centres[found], axis=0) if found.any() else start
-        pattern = _centred(stack, centres, found, good, start, radius)
-        radius = _radius(pattern, radius)
+        pattern = centred(stack, centres, found, good, start, radius)
+        radius = radius_of(pattern, radius)
         contrast = _contrast(pattern, sites, radius)
         # The highest of the places that were tried stands out in pure noise as well, by less than three of its sigmas.
         single = float(np.percentile(pattern.variance, 60)) * int(found.sum())
@@ -130,7 +80,7 @@ def _open_view(
         if not found.any():
             raise _no_beam(len(stack))
     progress("looking for the lattice", 0.8)
-    pattern = _centred(stack, centres, found, good, np.median(centres[found], axis=0), radius)
+    pattern = centred(stack, centres, found, good, np.median(centres[found], axis=0), radius)
     lattice = find_reflections(pattern)
     return _view(stack, pattern, centres[found], good, lattice, stopped=False)
 
@@ -144,12 +94,12 @@ def _stopped_view(
     """Return the view of patterns whose direct beam lies behind a beam stop; None where nothing does."""
     if not shadow.any():
         return None
-    mean = fill(_moments(stack)[0], ~good)
-    start, radius = _brightest_disk(np.where(good, mean, 0.0), good)
+    mean = fill(moments(stack)[0], ~good)
+    start, radius = brightest_disk(np.where(good, mean, 0.0), good)
     # One bright disk beside the shadow shows how patterns move; it need not be the direct beam.
     centres, found = _follow(stack, good, np.zeros((1, 2)), start, radius, 1.5 * radius + 1.0, 0.0)
-    pattern = _centred(stack, centres, found, good, np.median(centres[found], axis=0), radius)
-    radius = _radius(pattern, radius)
+    pattern = centred(stack, centres, found, good, np.median(centres[found], axis=0), radius)
+    radius = radius_of(pattern, radius)
     pattern = MeanPattern(pattern.mean, pattern.variance, pattern.good, pattern.centre, radius)
     lattice = find_reflections(pattern)
     if lattice is None:
@@ -164,7 +114,7 @@ def _stopped_view(
         centres, found = _follow(stack, good, sites, beam, radius, 1.5 * radius + 1.0, LEAST_CONTRAST * contrast)
         if not found.any():
             return None
-        pattern = _centred(stack, centres, found, good, np.median(centres[found], axis=0), radius)
+        pattern = centred(stack, centres, found, good, np.median(centres[found], axis=0), radius)
         again = find_reflections(pattern)
         lattice = again or lattice
         beam = pattern.centre
@@ -177,21 +127,6 @@ def _no_beam(count: int) -> ScanError:
         got=f"no disk in the mean of {count} patterns",
         do="look at the patterns with `dipolar scan info`; is the file a 4D-STEM scan, and its order scan_y, scan_x?",
     )
-
-
-def _brightest_disk(
-    mean: Float[np.ndarray, "k_y k_x"], good: Bool[np.ndarray, "k_y k_x"]
-) -> tuple[Float[np.ndarray, " 2"], float]:
-    """Return middle and radius of the brightest region of a mean pattern: what is above half its height."""
-    smooth = ndi.gaussian_filter(fill(mean, ~good), 0.7)
-    top = np.unravel_index(int(np.argmax(np.where(good, smooth, -np.inf))), smooth.shape)
-    floor = float(np.median(smooth))
-    # The median of the brightest region is not drawn to a single bright place in it.
-    level = float(np.median(smooth[smooth > floor + 0.5 * (smooth[top] - floor)]))
-    regions, _ = ndi.label(smooth > floor + 0.5 * (level - floor))
-    region = regions == regions[top]
-    middle = np.array(ndi.center_of_mass(region))
-    return middle, float(max(1.0, np.sqrt(region.sum() / np.pi)))
 
 
 def _follow(
@@ -221,50 +156,6 @@ def _near(good: Bool[np.ndarray, "k_y k_x"], radius: float) -> Bool[np.ndarray, 
     edge = 2 * int(np.ceil(radius + max(1.5, 0.5 * radius) + 1.5)) + 1
     near: Bool[np.ndarray, "k_y k_x"] = ndi.maximum_filter((~good).astype(np.uint8), size=edge) > 0
     return near
-
-
-def _centred(
-    stack: Shaped[np.ndarray, "pattern k_y k_x"],
-    centres: Float32[np.ndarray, "pattern 2"],
-    found: Bool[np.ndarray, " pattern"],
-    good: Bool[np.ndarray, "k_y k_x"],
-    middle: Float[np.ndarray, " 2"],
-    radius: float,
-) -> MeanPattern:
-    """Return the mean of the patterns, moved by whole pixels so that their beams coincide."""
-    target = np.rint(middle)
-    shifts = np.rint(centres[found] - target).astype(np.int64)
-    total, squares = np.zeros(good.shape), np.zeros(good.shape)
-    seen = np.zeros(good.shape, dtype=np.int64)
-    add_centred(np.ascontiguousarray(stack[found]), shifts, total, squares, seen, good)
-    there = seen >= max(1, 0.2 * int(found.sum()))
-    count = np.maximum(seen, 1)
-    mean = np.where(there, total / count, 0.0)
-    spread = np.where(there, np.maximum(squares / count - mean**2, 0.0), 0.0)
-    rest = (centres[found] - shifts).mean(axis=0)
-    return MeanPattern(mean, spread / count, there, rest.astype(np.float64), radius)
-
-
-def _radius(pattern: MeanPattern, guess: float) -> float:
-    """Return the radius of the disk at the centre: where its profile falls to half."""
-    rows, columns = np.nonzero(pattern.good)
-    distance = np.hypot(rows - pattern.centre[0], columns - pattern.centre[1])
-    counts = pattern.mean[pattern.good]
-    inside, near = distance < 0.6 * guess + 0.3, distance < 2.0 * guess + 2.0
-    if not inside.any():
-        return guess
-    step = 0.5
-    ring = (distance[near] / step).astype(np.int64)
-    profile = np.bincount(ring, counts[near]) / np.maximum(np.bincount(ring), 1)
-    profile = profile[np.bincount(ring) > 0]
-    plateau, floor = float(np.mean(counts[inside])), float(profile[int(1.1 * guess / step) :].min(initial=np.inf))
-    if not np.isfinite(floor) or plateau <= floor:
-        return guess
-    # The sum over a blurred disk is that of a sharp one, whatever the blur.
-    edge = (int(np.argmin(profile)) + 1) * step if len(profile) else guess
-    whole = distance < max(edge, 1.2 * guess)
-    area = float((counts[whole] - floor).sum()) / (plateau - floor)
-    return float(np.clip(np.sqrt(max(area, 1.0) / np.pi), 0.6 * guess, 1.5 * guess))
 
 
 def _contrast(pattern: MeanPattern, sites: Float[np.ndarray, "site 2"], radius: float) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.ndimage as ndi
 from jaxtyping import Bool, Float
 
-from dipolar.locate.reflections import Lattice, MeanPattern, measure_disks, points_inside
+from dipolar.locate.disks import MeanPattern, measure_disks, points_inside
+from dipolar.locate.reflections import Lattice
 
 LEAST_PAIRS = 4
 """Pairs of disks from which a centre is told."""
