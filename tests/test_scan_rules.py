@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import scan_maps_handmade as handmade
 from dipolar.core.errors import LabelError, OutputError, SettingsError
@@ -17,11 +18,14 @@ from dipolar.io import save
 from dipolar.label.consensus import consensus
 from dipolar.learn.pattern_bank_training import survey, train_bank
 from dipolar.learn.patterns import answers_of
+from dipolar.recipes.scan_label import journal_of
+from dipolar.recipes.scan_label_settings import SuggestSettings
 from dipolar.recipes.scan_look import told
 from dipolar.recipes.scan_map import map_scan
 from dipolar.recipes.scan_map_record import key_of_work
 from dipolar.recipes.scan_map_result import overview_of
 from dipolar.recipes.scan_settings import ScanMapSettings, ScanTrainSettings
+from dipolar.recipes.scan_suggest import suggest
 from dipolar.recipes.scan_train import TrainedScan, headline_of, look_for
 
 
@@ -115,3 +119,17 @@ def test_what_could_not_be_held_out_is_said_in_words(fold, words):
     labels = Labels(key="", shape=(10, 20), names=("a", "b"), positions=at, label=label[rows].astype(np.int32))
     told = headline_of(TrainedScan(classifier=learned, agreed=consensus(labels), position_only=0.5, notes=()))[1]
     assert words in told and "nan" not in told
+
+
+@pytest.mark.parametrize("idle", [{"strategy": "random", "step": 5}, {"strategy": "grid", "model": "m.safetensors"}])
+def test_options_that_a_strategy_does_not_look_at_are_refused(scan, tmp_path, idle):
+    journal = journal_of(scan, tmp_path / "a.labels")
+    with pytest.raises(SettingsError, match="says something only with --strategy"):
+        suggest(scan, journal, 3, SuggestSettings(**idle))
+    assert not journal.entries()
+
+
+@pytest.mark.parametrize("size_px", [20, 512])
+def test_a_size_that_the_small_network_does_not_take_is_refused_before_anything_is_read(size_px):
+    with pytest.raises(ValidationError, match="size_px"):
+        ScanTrainSettings(classifier="small", size_px=size_px)

@@ -158,7 +158,11 @@ class ScanTrainSettings(LookSettings):
         description="Patterns without a label, spread over the scan, that tell how patterns vary; 0 uses labels only.",
     )
     size_px: int | None = Field(
-        None, ge=16, le=512, description="Edge of the small copies of patterns that small sees. Not given: 64."
+        None,
+        ge=16,
+        le=256,
+        multiple_of=16,
+        description="Edge of the small copies of patterns that small sees. Not given: 64.",
     )
     reading: Literal["released", "drawn", "stated"] = Field(
         "released",

@@ -18,6 +18,7 @@ from dipolar.label.positions import Positions, check_count, check_step, open_pos
 from dipolar.recipes.scan_label_settings import Strategy, SuggestSettings
 from dipolar.recipes.scan_pool import pool_of
 from dipolar.recipes.scan_query import features_of, probabilities_of
+from dipolar.recipes.scan_settings import check_idle
 
 FEW = 20
 """Labels up to which unlike patterns tell more than doubtful ones, as a classifier of so few is unsure of the wrong."""
@@ -63,9 +64,13 @@ def suggest(
     LabelError
         A strategy that needs a classifier, and labels of one class only.
     SettingsError
-        Fewer than one position.
+        Fewer than one position, or an option that the strategy does not look at.
     """
     check_count(n)
+    if settings.strategy not in (None, "grid", "adaptive"):
+        check_idle(settings, "step", needs="--strategy grid or adaptive")
+    if settings.strategy not in (None, "margin", "disagreement"):
+        check_idle(settings, "model", needs="--strategy margin or disagreement")
     entries = journal.entries()
     labels = labels_of(entries, key=scan.key, shape=scan.shape)
     strategy = settings.strategy or strategy_for(labels)
