@@ -17,8 +17,11 @@ from dipolar.core.flags import MEANING
 from dipolar.recipes.align_settings import AlignSettings
 from dipolar.recipes.inside_settings import InsideSettings
 from dipolar.recipes.predict_settings import PredictSettings
+from dipolar.recipes.scan_label_settings import LabelSettings, SuggestSettings
+from dipolar.recipes.scan_settings import ReadSettings, ScanMapSettings, ScanSeriesSettings, ScanTrainSettings
+from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
 from dipolar.recipes.settings import MeasureSettings, Settings, SimulateSettings
-from dipolar.recipes.study_settings import CrossSettings, NoiseSettings
+from dipolar.recipes.study_settings import CrossSettings, LabelsSettings, NoiseSettings
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.unmix_settings import UnmixSettings
 
@@ -92,9 +95,30 @@ def settings_page() -> str:
         settings_table(NoiseSettings),
         "Options of `dipolar study cross`, likewise.",
         settings_table(CrossSettings),
+        "Options of `dipolar study labels`, likewise, on 4D-STEM scans.",
+        settings_table(LabelsSettings),
         "## Simulating an image",
         "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
         settings_table(SimulateSettings),
+        "## Reading a scan",
+        "Options of `dipolar scan info`; all other commands on scans have them too.",
+        settings_table(ReadSettings),
+        "## Labelling a scan",
+        "Options of `dipolar scan suggest`, and keys of `--settings run.toml`.",
+        settings_table(SuggestSettings),
+        "Options of `dipolar scan label`.",
+        settings_table(LabelSettings),
+        "## Training on a scan",
+        "Options of `dipolar scan train`, keys of `--settings run.toml`, and keywords of `dipolar.train_on_scan`.",
+        settings_table(ScanTrainSettings),
+        "## Mapping a scan",
+        "Options of `dipolar scan map`, keys of `--settings run.toml`, and keywords of `dipolar.map_scan`.",
+        settings_table(ScanMapSettings),
+        "Options of `dipolar scan series`.",
+        settings_table(ScanSeriesSettings),
+        "## Simulating a scan",
+        "Options of `dipolar simulate scan`, and keywords of `dipolar.simulate_scan`.",
+        settings_table(SimulateScanSettings),
         "## Aligning frames",
         "Options of `dipolar image align`, and keywords of `dipolar.align_images`.",
         settings_table(AlignSettings),

@@ -11,9 +11,14 @@ import pytest
 from dipolar.cli.main import app
 from dipolar.core.flags import Flag
 from dipolar.io.images import READERS
+from dipolar.io.scans import SCAN_READERS
 from dipolar.recipes.align_settings import AlignSettings
 from dipolar.recipes.predict_settings import PredictSettings
+from dipolar.recipes.scan_label_settings import LabelSettings, SuggestSettings
+from dipolar.recipes.scan_settings import ScanMapSettings, ScanTrainSettings
+from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
 from dipolar.recipes.settings import MeasureSettings, SimulateSettings
+from dipolar.recipes.study_settings import LabelsSettings
 from dipolar.recipes.unmix_settings import UnmixSettings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -54,21 +59,21 @@ def test_every_page_can_be_reached_from_the_readme():
 
 def test_every_command_setting_flag_and_format_is_mentioned():
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    models = (MeasureSettings, PredictSettings, SimulateSettings, AlignSettings, UnmixSettings)
+    models = (MeasureSettings, PredictSettings, SimulateSettings, AlignSettings, UnmixSettings, LabelSettings)
+    models += (SuggestSettings, ScanTrainSettings, ScanMapSettings, SimulateScanSettings, LabelsSettings)
     settings = [name for model in models for name in model.model_fields]
     assert [name for name in settings if f"`{name}`" not in text] == []
     assert [flag.name for flag in Flag if f"`{flag.name.lower()}`" not in text] == []
-    assert [suffix for suffix in READERS if suffix.removeprefix(".") not in re.findall(r"\w+", text)] == []
+    assert [
+        suffix for suffix in {**READERS, **SCAN_READERS} if suffix.removeprefix(".") not in re.findall(r"\w+", text)
+    ] == []
     for path in generate.commands(app):
         assert f"## dipolar {' '.join(path)}\n" in text
 
 
-def test_settings_that_the_hand_written_pages_name_exist():
-    options = {
-        "--" + name.replace("_", "-")
-        for model in (MeasureSettings, PredictSettings, AlignSettings, UnmixSettings)
-        for name in model.model_fields
-    }
-    known = options | {"--settings", "--out", "--show", "--json", "--help", "--no-gain-check"}
-    for page in (CHECKOUT / "README.md", DOCS / "how-to-choose.md", DOCS / "conventions.md"):
-        assert set(re.findall(r"--[a-z][a-z-]+", page.read_text(encoding="utf-8"))) <= known
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in generate.PAGES], ids=lambda page: page.name
+)
+def test_options_that_the_hand_written_pages_name_exist(page):
+    known = set(re.findall(r"--[a-z][a-z-]+", (DOCS / "cli.md").read_text(encoding="utf-8")))
+    assert set(re.findall(r"--[a-z][a-z-]+", page.read_text(encoding="utf-8"))) <= known
