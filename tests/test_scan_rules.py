@@ -106,7 +106,7 @@ def test_a_full_disk_under_a_result_is_an_error_and_leaves_nothing(tmp_path, roo
 
 
 @pytest.mark.parametrize(
-    ("fold", "words"), [([0, 1] * 4, "100.0 % right (a 100 %, b 100 %)"), ([0] * 8, "too few labels")]
+    ("fold", "words"), [([0, 1] * 4, "8 of 8 right, 100.0 ± 9.0 % (a 100 %, b 100 %)"), ([0] * 8, "too few labels")]
 )
 def test_what_could_not_be_held_out_is_said_in_words(fold, words):
     rng = np.random.default_rng(0)

@@ -30,6 +30,9 @@ def expected(frames) -> dict[str, np.ndarray]:
 class Backwards(AbstractExecutor):
     """The last block first, as a cluster may give them."""
 
+    def __repr__(self):
+        return "Backwards()"
+
     def blocks(self, frames, work, spans):
         for span in reversed([span for span in spans if span]):
             yield scan_blocks.one_block(frames, work, span)

@@ -51,7 +51,7 @@ def map_(
     if show_:
         show_settings(wanted, json=json)
 
-    from dipolar.recipes.scan_map_result import headline_of, overview_of, target_of, work_folder, write_map
+    from dipolar.recipes.scan_map_result import blocks_kept, headline_of, overview_of, target_of, work_folder, write_map
 
     folder = target_of(out, scan)
     work = work_folder(folder)
@@ -60,7 +60,7 @@ def map_(
             result = write_map(scan, model, folder, labels=labels, settings=wanted, progress=progress)
     except KeyboardInterrupt:
         kept = f"what was finished is kept in {work}, and the same command goes on from there"
-        raise KeyboardInterrupt(f"interrupted; {kept}" if work.is_dir() else "") from None
+        raise KeyboardInterrupt(f"interrupted; {kept}" if blocks_kept(folder) else "") from None
     if json:
         show.as_json({"status": "done", **overview_of(result), "out": str(folder.resolve())})
         return

@@ -48,13 +48,20 @@ def target_of(out: Path | None, scan: Path) -> Path:
     """
     folder = check_out(Path(f"{scan.resolve().stem}.dipolar") if out is None else out, kind=KIND)
     work = work_folder(folder)
-    if work.exists() and not (work / MARK).is_file():
+    empty = work.is_dir() and not any(work.iterdir())  # stopped before it knew what it is
+    if work.exists() and not empty and not (work / MARK).is_file():
         raise OutputError(
             "finished blocks are kept beside the result, under its name with .work behind it.",
             got=f"{work} is something else",
             do="choose another folder with --out, or move it away",
         )
     return folder
+
+
+def blocks_kept(folder: Path) -> bool:
+    """Return whether finished blocks of a map that was stopped wait for the same command."""
+    blocks = work_folder(folder) / "blocks"
+    return blocks.is_file() and blocks.stat().st_size > 0
 
 
 def work_folder(folder: Path) -> Path:
@@ -68,15 +75,15 @@ def in_progress(folder: Path) -> Iterator[Path]:
     """Yield the folder of finished blocks; it is removed on success, and where nothing was finished."""
     work = work_folder(folder)
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        with atomic_file(work / MARK) as part:
-            part.write_text(json.dumps({"format": "dipolar map in progress"}) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(work, error) from error
-    try:
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            with atomic_file(work / MARK) as part:
+                part.write_text(json.dumps({"format": "dipolar map in progress"}) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(work, error) from error
         yield work
     except BaseException:
-        if not (work / "blocks").is_file():
+        if not blocks_kept(folder):
             shutil.rmtree(work, ignore_errors=True)
         raise
     shutil.rmtree(work, ignore_errors=True)

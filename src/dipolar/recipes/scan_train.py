@@ -263,15 +263,26 @@ def overview_of(trained: TrainedScan) -> dict[str, Any]:
     }
 
 
+def share_sigma(hit: int, tried: int) -> float:
+    """Return one standard error of a share that was counted; (k + 1) / (n + 2) keeps one where all are right."""
+    share = (hit + 1.0) / (tried + 2.0)
+    return float(np.sqrt(share * (1.0 - share) / (tried + 3.0)))
+
+
 def headline_of(trained: TrainedScan) -> list[str]:
     """Return what was trained in a few lines for people."""
     counts = per_class(trained.agreed.labels)
     metrics = trained.classifier.metrics
-    known = {name: metrics.get(f"recall of {name}") for name in counts}
+    tried = int(np.sum(metrics.get("reliability", {}).get("count", ()), dtype=np.int64))
     recalls = ", ".join(
-        f"{name} {100 * share:.0f} %" for name, share in known.items() if share is not None and share >= 0
+        f"{name} {100 * share:.0f} %"
+        for name in counts
+        if (share := metrics.get(f"recall of {name}")) is not None and share >= 0
     )
-    right = f"{100 * metrics['accuracy']:.1f} % right ({recalls})" if recalls else "too few labels to hold any out"
+    right = "too few labels to hold any out"
+    if tried:
+        hit = round(metrics["accuracy"] * tried)
+        right = f"{hit} of {tried} right, {100 * hit / tried:.1f} ± {100 * share_sigma(hit, tried):.1f} % ({recalls})"
     return [
         f"{sum(counts.values())} positions labelled: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
         f"held out by blocks of the scan: {right}; position alone {100 * trained.position_only:.1f} %",
