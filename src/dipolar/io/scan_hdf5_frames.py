@@ -134,7 +134,8 @@ def open_hdf5(path: Path, *, growing: bool = False) -> Any:
         raise FormatError(
             "the content must be that of an HDF5 file",
             got=f"{path.name}: {str(error).strip()[:200]}",
-            do="--follow while it is still written (growing=True in Python); else copy or export it again: it is truncated or damaged",
+            do="--follow while it is still written (growing=True in Python); else copy or export it again: "
+            "it is truncated or damaged",
         ) from error
 
 
