@@ -166,7 +166,7 @@ def test_tables_there_and_back(tmp_path):
     assert table["label"].tolist() == label.tolist()
     assert np.array_equal(table["domain"], result.domains.domain.ravel())
     assert list(table)[:8] == ["scan_y", "scan_x", "label", "probability", 'p_a, "b"', "p_p_x", "p_none", "flags"]
-    walls = tables.walls_from(tables.read_csv(tmp_path / "walls.csv"), tables.read_csv(tmp_path / "walls_points.csv"))
+    walls = tables.walls_from(tables.read_csv(tmp_path / "walls.csv"), tables.read_csv(tmp_path / "wall_points.csv"))
     assert len(walls) == len(result.domains.walls) > 0
     for wall, true in zip(walls, result.domains.walls, strict=True):
         assert (wall.before, wall.after, wall.closed, wall.flags) == (true.before, true.after, true.closed, true.flags)
@@ -181,7 +181,7 @@ def test_tables_of_nothing_have_their_headings(tmp_path):
     tables.write_scan_tables(empty(), tmp_path)
     assert (tmp_path / "walls.csv").read_text().startswith("number,before,after,length,length_sigma,width,width_sigma")
     walls = tables.read_csv(tmp_path / "walls.csv")
-    assert len(walls["number"]) == 0 and tables.walls_from(walls, tables.read_csv(tmp_path / "walls_points.csv")) == ()
+    assert len(walls["number"]) == 0 and tables.walls_from(walls, tables.read_csv(tmp_path / "wall_points.csv")) == ()
     table = tables.read_csv(tmp_path / "domains.csv")
     assert set(table["label"].tolist()) == {""} and np.isnan(table["probability"]).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -81,7 +82,8 @@ def test_what_is_no_error_of_ours_keeps_its_kind_and_says_where(frames):
 
     with pytest.raises(ValueError, match="its first axis must be theirs") as caught:
         run_blocks(Threads(workers=2), frames, wrong, 1003)
-    assert any("patterns 256 to 511" in note for note in caught.value.__notes__)
+    # whichever of two threads was first: every block but the first one is wrong
+    assert any(re.search("patterns (256 to 511|512 to 767)", note) for note in caught.value.__notes__)
 
 
 def test_a_file_that_goes_away_is_told(frames):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
@@ -140,7 +140,7 @@ def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = si
     return Look(view=view, size_px=settings.size_px or SMALL_PX)
 
 
-def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Pool:
+def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Int64[np.ndarray, " seen"]:
     """Return the patterns that are looked at: those with a label, and others spread evenly over the scan."""
     most = min(scan.frames.count, scan.count)
     others = np.unique(np.linspace(0, most - 1, min(familiar, most)).round().astype(np.int64))

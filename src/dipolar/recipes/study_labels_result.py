@@ -88,7 +88,7 @@ def means_of(rows: Sequence[Row]) -> list[Row]:
     """
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["classifier"], row["strategy"], row["budget"]), []).append(row)
+        groups.setdefault((row["classifier"], row["strategy"], int(row["budget"])), []).append(row)
     return [dict(_mean(key, group)) for key, group in groups.items()]
 
 
