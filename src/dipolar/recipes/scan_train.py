@@ -204,8 +204,13 @@ def taught(
 
 
 def from_bank(
-    scan: Scan, labels: Labels, look: Look, labelled: Pool, others: Pool, settings: ScanTrainSettings
-) -> Float32[np.ndarray, "pattern class"]:
+    scan: Scan,
+    labels: Labels,
+    look: Look,
+    labelled: Pool,
+    others: Int64[np.ndarray, " other"],
+    settings: ScanTrainSettings,
+) -> Float32[np.ndarray, "other class"]:
     """Return the share of each class in patterns without a label, as the bank tells it after the same labels."""
     through = Look(view=look.view, bank=bank_for(look.view, rule_for(settings)))
     seen = look_over(scan, through, np.union1d(labelled, others).astype(np.int64))
