@@ -13,12 +13,12 @@ from dipolar.core.scanning import Bank
 from dipolar.learn.pattern_bank import BankClassifier, BankMember, regressors
 from dipolar.learn.pattern_basis import ROUNDS, Basis, learn_basis
 from dipolar.learn.pattern_calibration import calibrate_logits, meant
-from dipolar.learn.pattern_classes import SLOPE, Classes, learn_classes
+from dipolar.learn.pattern_classes import SLOPE, learn_classes
 from dipolar.learn.pattern_logistic import chances, fit_logistic
 from dipolar.learn.pattern_scores import metrics_of, stratified_folds, validate
 from dipolar.learn.patterns import check_labels, class_weights
 
-UNLABELLED = 1500
+UNLABELLED = 1000
 """Patterns without a label that are looked at in a fit: more say nothing new, and a refit is to take milliseconds."""
 FOLDS = 4
 """Parts of the labels of which each is held out once."""
@@ -150,10 +150,10 @@ def _member(
     classes: int,
     *,
     ridge: float | None = None,
-    start: Classes | None = None,
+    start: BankMember | None = None,
 ) -> tuple[BankMember, float]:
     """Return one regression, and the ridge that the labels asked for."""
-    lie = learn_classes(scores, label, classes, surveyed.scores, start=start)
+    lie = learn_classes(scores, label, classes, surveyed.scores, start=None if start is None else start.classes)
     weighing = lie.weighing()
     shares = lie.shares(scores, weighing)
     prior = SLOPE * weighing.separation * shares
@@ -167,6 +167,7 @@ def _member(
         prior=prior,
         weight=class_weights(label, classes) * meant(prior, label, SUSPECT),
         ridge=ridge,
+        start=None if start is None else start.weights,
     )
     return BankMember(classes=lie, weights=found.weights, softness=softness), found.ridge
 
@@ -190,7 +191,7 @@ def _held_out(
         rest, out = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
         if len(np.unique(label[rest])) < classes:
             continue
-        member, _ = _member(surveyed, scores[rest], label[rest], classes, ridge=ridge, start=whole.classes)
+        member, _ = _member(surveyed, scores[rest], label[rest], classes, ridge=ridge, start=whole)
         weighing = member.classes.weighing()
         logits[out] = member.logits(scores[out], weighing, largest)
         away[out] = member.classes.within_simplex(scores[out], weighing)[1]

@@ -117,9 +117,16 @@ def coarse(patches: Shaped[np.ndarray, "pattern y x"]) -> Float32[np.ndarray, "p
     factor = max(1, size // COARSE_PX)
     edge = size // factor
     cut = np.asarray(patches[:, : edge * factor, : edge * factor], dtype=np.float32)
-    sums = cut.reshape(count, edge, factor, edge, factor).sum(axis=(2, 4)).reshape(count, edge * edge)
-    whole = sums.sum(axis=1, keepdims=True)
-    return np.divide(sums, whole, out=np.full(sums.shape, np.nan, dtype=np.float32), where=whole > 0)
+    # slices added up are several times faster than a sum over the short axes
+    rows = cut[:, ::factor].copy()
+    for start in range(1, factor):
+        rows += cut[:, start::factor]
+    pixels = rows[:, :, ::factor].copy()
+    for start in range(1, factor):
+        pixels += rows[:, :, start::factor]
+    sums = pixels.reshape(count, edge * edge)
+    total = sums.sum(axis=1, keepdims=True)
+    return np.divide(sums, total, out=np.full(sums.shape, np.nan, dtype=np.float32), where=total > 0)
 
 
 def ready(networks: Sequence[PatternNetwork]) -> tuple[PatternNetwork, ...]:
