@@ -61,7 +61,7 @@ def test_published_network_has_the_parameters_of_each_reading(reading, size):
 
 def test_small_network_is_small():
     network = SmallNetwork()
-    assert 40_000 < parameters(network) <= 100_000
+    assert 20_000 < parameters(network) <= 100_000
     assert parameters(SmallNetwork(size_px=128)) <= 100_000
     with pytest.raises(SettingsError, match="at most 100000 parameters"):
         SmallNetwork(channels=(64, 128, 256))

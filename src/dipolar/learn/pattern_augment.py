@@ -48,19 +48,25 @@ def shifted(
     return moved
 
 
+def diluted(
+    patterns: Float32[np.ndarray, "pattern y x"], variations: Variations, rng: np.random.Generator
+) -> Float32[np.ndarray, "pattern y x"]:
+    """Return the patterns, each with a dose of its own."""
+    low, high = variations.thinning
+    return thinned(patterns, np.exp(rng.uniform(np.log(low), np.log(high), len(patterns))), rng)
+
+
 def varied(
     patterns: Float32[np.ndarray, "pattern y x"],
     target: Float32[np.ndarray, "pattern class"],
     variations: Variations,
     rng: np.random.Generator,
 ) -> tuple[Float32[np.ndarray, "pattern y x"], Float32[np.ndarray, "pattern class"]]:
-    """Return the patterns, each varied at random, and what is then true of them.
+    """Return the patterns, each shifted, turned and mixed at random, and what is then true of them.
 
     A pattern made of two is the sum of their counts in shares that are even between 0 and 1, and so is its target.
     """
     count = len(patterns)
-    low, high = variations.thinning
-    patterns = thinned(patterns, np.exp(rng.uniform(np.log(low), np.log(high), count)), rng)
     moves = rng.integers(-variations.shift_px, variations.shift_px + 1, (count, 2))
     turns = (rng.random(count) < 0.5) & variations.half_turns
     patterns = shifted(patterns, moves, turns)

@@ -1,9 +1,9 @@
-"""The loop over patterns in which shares of classes are found: least squares on a simplex, compiled."""
+"""Loops over patterns, compiled: shares of classes by least squares on a simplex, and roots of counts."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numba import njit
 
 TINY = 1e-9
@@ -27,6 +27,33 @@ def shares_on_simplex(
     held = np.empty(pulled.shape)
     _simplex(square, np.ascontiguousarray(pulled), held)
     return held
+
+
+def roots_of(
+    counts: Float32[np.ndarray, "pattern y x"], usual: Float32[np.ndarray, "y x"], spread: float
+) -> Float32[np.ndarray, "pattern y x"]:
+    """Return the roots of counts over the root of their mean, less what is usual, over the spread.
+
+    The roots are the same at any dose but for noise, which is the same in all of them.
+    """
+    made = np.empty(counts.shape, dtype=np.float32)
+    plain = np.ascontiguousarray(counts).reshape(len(counts), -1)
+    _roots(plain, np.ascontiguousarray(usual).ravel(), np.float32(spread), made.reshape(len(counts), -1))
+    return made
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
+def _roots(counts, usual, spread, made):  # type: ignore[no-untyped-def]
+    pixels = counts.shape[1]
+    zero = np.float32(0.0)
+    for row in range(counts.shape[0]):
+        total = zero
+        for pixel in range(pixels):
+            total += max(counts[row, pixel], zero)
+        size = np.sqrt(total / np.float32(pixels))
+        factor = np.float32(1.0) / (max(size, np.float32(1e-6)) * spread)
+        for pixel in range(pixels):
+            made[row, pixel] = np.sqrt(max(counts[row, pixel], zero)) * factor - usual[pixel] / spread
 
 
 @njit(cache=True, nogil=True)

@@ -103,7 +103,7 @@ def look(network: PatternNetwork, patches: Shaped[np.ndarray, "pattern y x"]) ->
             part = np.asarray(patches[start : start + BATCH], dtype=np.float32)
             if len(part) < BATCH:
                 part = np.concatenate([part, np.zeros((BATCH - len(part), *part.shape[1:]), dtype=np.float32)])
-            x = network.prepared(torch.from_numpy(np.require(part, requirements=["C", "W"])))
+            x = network.prepared(part)
             logits.append(network(x.contiguous(memory_format=torch.channels_last)).numpy())
     told = np.concatenate(logits)[:count].astype(np.float64)
     sums = patches.reshape(count, -1).sum(axis=1, dtype=np.float64)

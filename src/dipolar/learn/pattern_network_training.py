@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Int, Int32, Shaped
 
 from dipolar.core.contracts import Progress, silent
@@ -196,7 +195,7 @@ def _trained(
         network = build_pattern_network("small", architecture, seed=seed)
         assert isinstance(network, SmallNetwork)
         usual = patterns if examples.others is None else np.asarray(examples.others, dtype=np.float32)
-        network.settle(torch.from_numpy(np.ascontiguousarray(usual)))
+        network.settle(usual)
     give = batches(patterns, target, weight, choices, seed=seed)
     return train_small_network(network, give, choices, steps=steps, progress=progress)
 

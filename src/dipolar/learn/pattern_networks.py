@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dipolar.core.errors import SettingsError
+from dipolar.learn.pattern_kernels import roots_of
 
 MOST_PARAMETERS = 100_000
 """Of the small network."""
@@ -40,7 +42,7 @@ class SmallNetwork(nn.Module):
     spread: Tensor
     """Standard deviation from it, over all places."""
 
-    def __init__(self, *, size_px: int = 64, classes: int = 3, channels: Sequence[int] = (16, 40, 96)) -> None:
+    def __init__(self, *, size_px: int = 64, classes: int = 3, channels: Sequence[int] = (12, 32, 64)) -> None:
         """Make it for patterns of `size_px`, a multiple of 16.
 
         Raises
@@ -71,18 +73,18 @@ class SmallNetwork(nn.Module):
             raise SettingsError(
                 f"the small network has at most {MOST_PARAMETERS} parameters.",
                 got=f"{parameters(self)} with channels={tuple(channels)} at {size_px} px",
-                do="channels=(16, 40, 96)",
+                do="channels=(12, 32, 64)",
             )
 
-    def settle(self, counts: Float[Tensor, "pattern y x"]) -> None:
+    def settle(self, counts: Float32[np.ndarray, "pattern y x"]) -> None:
         """Take the mean of these patterns for what is usual: only what differs from it is then looked at."""
-        roots = _roots(counts)
+        roots = torch.from_numpy(roots_of(counts, np.zeros(counts.shape[1:], dtype=np.float32), 1.0))
         self.usual.copy_(roots.mean(dim=0))
         self.spread.copy_((roots - self.usual).square().mean().sqrt().clamp(min=1e-6))
 
-    def prepared(self, counts: Float[Tensor, "pattern y x"]) -> Float[Tensor, "pattern 1 y x"]:
+    def prepared(self, counts: Float32[np.ndarray, "pattern y x"]) -> Float32[Tensor, "pattern 1 y x"]:
         """Return what it sees: roots of the counts, whose noise is the same everywhere, less those that are usual."""
-        return _roots(counts).sub_(self.usual).div_(self.spread)[:, None]
+        return torch.from_numpy(roots_of(counts, self.usual.numpy(), float(self.spread)))[:, None]
 
     def features(self, x: Float[Tensor, "pattern 1 y x"]) -> Float[Tensor, "pattern feature"]:
         """Return what the dense layer sees."""
@@ -129,11 +131,15 @@ class PublishedNetwork(nn.Module):
         self.dense = nn.Linear(DENSE, classes)
 
     @staticmethod
-    def prepared(counts: Float[Tensor, "pattern y x"]) -> Float[Tensor, "pattern 1 y x"]:
-        """Return what it sees: each pattern stretched from 0 to 1 by itself, as the published images were saved."""
-        least = counts.amin(dim=(1, 2), keepdim=True)
-        range_ = counts.amax(dim=(1, 2), keepdim=True) - least
-        return ((counts - least) / range_.clamp(min=1e-6))[:, None]
+    def prepared(counts: Float32[np.ndarray, "pattern y x"]) -> Float32[Tensor, "pattern 1 y x"]:
+        """Return what it sees: the logarithm of each pattern, stretched from 0 to 1 by itself.
+
+        The published images were stretched so as they were saved; that it was the logarithm is assumed, as beside the
+        direct beam nothing else would be left of faint disks.
+        """
+        logs = torch.from_numpy(np.log1p(np.maximum(counts, 0.0)))
+        least = logs.amin(dim=(1, 2), keepdim=True)
+        return ((logs - least) / (logs.amax(dim=(1, 2), keepdim=True) - least).clamp(min=1e-6))[:, None]
 
     def features(self, x: Float[Tensor, "pattern 1 y x"]) -> Float[Tensor, "pattern feature"]:
         """Return what the last layer sees."""
@@ -149,12 +155,6 @@ class PublishedNetwork(nn.Module):
 
 
 PatternNetwork = SmallNetwork | PublishedNetwork
-
-
-def _roots(counts: Float[Tensor, "pattern y x"]) -> Float[Tensor, "pattern y x"]:
-    """Return the roots of counts over the root of their mean, so that they are the same at any dose but for noise."""
-    counts = counts.clamp(min=0.0)
-    return counts.sqrt().div_(counts.mean(dim=(1, 2), keepdim=True).sqrt_().clamp_(min=1e-6))
 
 
 def parameters(network: nn.Module) -> int:

@@ -15,25 +15,28 @@ from torch.nn import functional
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import TrainingError
-from dipolar.learn.pattern_augment import Variations, varied
+from dipolar.learn.pattern_augment import Variations, diluted, varied
 from dipolar.learn.pattern_network import look, ready
 from dipolar.learn.pattern_networks import PatternNetwork
 
 Batch = Callable[[int], tuple[Float32[np.ndarray, "pattern y x"], Float32[np.ndarray, "pattern class"]]]
 """Patterns and what is true of them, for step n."""
 
+COPIES = 500
+"""Thinned copies of patterns that are made for a training, all together."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmallTraining:
     """How the small network is trained: AdamW with one cycle of the learning rate (L. N. Smith, arXiv:1803.09820)."""
 
-    steps: int = 160
+    steps: int = 260
     """Steps from fresh weights."""
     steps_more: int = 40
     """Steps from weights that were trained on nearly the same labels."""
     batch: int = 36
     """Patterns in each."""
-    rate: float = 1.2e-2
+    rate: float = 2e-2
     """Greatest learning rate."""
     decay: float = 2e-2
     """Weight decay."""
@@ -167,7 +170,7 @@ def _step(
     target: Float32[np.ndarray, "pattern class"],
 ) -> None:
     """Make one step down the cross entropy."""
-    logits = network(network.prepared(torch.from_numpy(np.require(patterns, requirements=["C", "W"]))))
+    logits = network(network.prepared(patterns))
     loss = functional.cross_entropy(logits, torch.from_numpy(target))
     if not bool(loss.isfinite()):
         raise TrainingError(
@@ -190,11 +193,15 @@ def batches(
     seed: int,
 ) -> Batch:
     """Return what gives the patterns of a step: drawn by weight, and varied; the same for the same seed and step."""
-    chance = weight / weight.sum()
+    # thinning takes as long as a step, so that it is done once for a number of copies
+    copies = max(1, COPIES // len(patterns))
+    rng = np.random.default_rng([seed, 0])
+    fewer = np.concatenate([diluted(patterns, choices.variations, rng) for _ in range(copies)])
+    chance = np.tile(weight / weight.sum() / copies, copies)
 
     def of(step: int) -> tuple[Float32[np.ndarray, "pattern y x"], Float32[np.ndarray, "pattern class"]]:
-        rng = np.random.default_rng([seed, step])
-        rows = rng.choice(len(patterns), size=choices.batch, p=chance)
-        return varied(patterns[rows], target[rows], choices.variations, rng)
+        rng = np.random.default_rng([seed, step + 1])
+        rows = rng.choice(len(fewer), size=choices.batch, p=chance)
+        return varied(fewer[rows], target[rows % len(patterns)], choices.variations, rng)
 
     return of
