@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -64,23 +65,30 @@ class Basis:
                 got=f"{features.shape[1]} features, and a classifier of {len(self.mean)}",
                 do="take the bank that is written on the model",
             )
-        speaks = np.isfinite(self.noise)
-        inverse = 1.0 / self.noise
+        plan = _plan(self)
+        known = np.isfinite(features)
+        if known.all():
+            z = (features.astype(np.float32, copy=False) - plan.mean) * plan.inverse
+            full = z @ plan.axes
+            return full.astype(np.float64), self._left_over(z, full, int(plan.speaks.sum()))
         found = np.full((len(features), self.axes.shape[1]), np.nan)
         over = np.full(len(features), np.nan)
-        known = np.isfinite(features)
-        whole = (known | ~speaks).all(axis=1)
-        x = np.where(known, features, self.mean.astype(features.dtype)) if not known.all() else features
-        # 32-bit numbers hold noise well, and thousands of patterns a second pass through here
-        z = ((x - self.mean.astype(np.float32)) * inverse.astype(np.float32)).astype(np.float32, copy=False)
-        full = z @ self.axes.astype(np.float32)
-        left = np.einsum("pf,pf->p", z, z) - np.einsum("pa,pa->p", full, full)
-        found[whole] = full[whole]
-        over[whole] = np.maximum(left[whole], 0.0) / max(int(speaks.sum()) - self.axes.shape[1], 1)
+        z = (np.where(known, features, plan.mean).astype(np.float32) - plan.mean) * plan.inverse
+        whole = (known | ~plan.speaks).all(axis=1)
+        full = z[whole] @ plan.axes
+        found[whole], over[whole] = full, self._left_over(z[whole], full, int(plan.speaks.sum()))
         rows = np.flatnonzero(~whole)
         if len(rows):
-            found[rows], over[rows] = self._partly(z[rows].astype(np.float64), known[rows] & speaks, int(speaks.sum()))
+            speaking = known[rows] & plan.speaks
+            found[rows], over[rows] = self._partly(z[rows].astype(np.float64), speaking, int(plan.speaks.sum()))
         return found, over
+
+    def _left_over(
+        self, z: Float32[np.ndarray, "pattern feature"], scores: Float32[np.ndarray, "pattern axis"], features: int
+    ) -> Float[np.ndarray, " pattern"]:
+        """Return the mean square of what scores leave over of features in units of noise."""
+        left = np.einsum("pf,pf->p", z, z) - np.einsum("pa,pa->p", scores, scores)
+        return np.maximum(left.astype(np.float64), 0.0) / max(features - self.axes.shape[1], 1)
 
     def _partly(
         self, z: Float[np.ndarray, "pattern feature"], known: Bool[np.ndarray, "pattern feature"], features: int
@@ -124,6 +132,24 @@ class Basis:
             counts=float(card["counts"]),
             rest=(float(card["rest_mean"]), float(card["rest_deviation"])),
         )
+
+
+class _Plan(NamedTuple):
+    """What scores are computed with. 32-bit numbers hold noise well, and thousands of patterns a second pass."""
+
+    speaks: Bool[np.ndarray, " feature"]
+    """Which features say something."""
+    mean: Float32[np.ndarray, " feature"]
+    inverse: Float32[np.ndarray, " feature"]
+    """One over the noise."""
+    axes: Float32[np.ndarray, "feature axis"]
+
+
+@lru_cache(maxsize=8)
+def _plan(basis: Basis) -> _Plan:
+    """Return it; kept, since every block of a scan asks for it."""
+    kinds = (basis.mean, 1.0 / basis.noise, basis.axes)
+    return _Plan(np.isfinite(basis.noise), *(np.ascontiguousarray(array, dtype=np.float32) for array in kinds))
 
 
 def learn_basis(

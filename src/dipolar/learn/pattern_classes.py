@@ -10,6 +10,7 @@ follows by least squares, weighted with how patterns of one class differ (A. R. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -56,25 +57,7 @@ class Classes:
 
     def weighing(self, dose: float = 1.0) -> Weighing:
         """Return how shares are computed at `dose` times the counts of the training: noise grows as one over it."""
-        variance, turn = np.linalg.eigh(self.within)
-        variance = np.maximum(variance + (1.0 / dose - 1.0), 0.1 * variance)
-        inverse = (turn / variance) @ turn.T
-        last = self.means[-1]
-        apart = self.means[:-1] - last
-        pulled = inverse @ apart.T
-        gain = pulled @ np.linalg.pinv(apart @ pulled, rcond=1e-9, hermitian=True)
-        zero = -last @ gain
-        gain = np.concatenate([gain, -gain.sum(axis=1, keepdims=True)], axis=1)
-        between = self.means[:, None, :] - self.means[None, :, :]
-        first, second = np.triu_indices(len(self.means), 1)
-        pairs = between[first, second]
-        distance = np.sqrt(np.maximum(np.sum(pairs @ inverse * pairs, axis=1), 1e-6))
-        return Weighing(
-            gain=gain,
-            zero=np.append(zero, 1.0 - zero.sum()),
-            inverse=inverse,
-            separation=float(len(distance) / np.sum(1.0 / distance)),
-        )
+        return _weighing(self, dose)
 
     def shares(
         self, scores: Float[np.ndarray, "pattern axis"], weighing: Weighing
@@ -95,6 +78,30 @@ class Classes:
         left = scores - held @ self.means
         away = np.sum(left @ weighing.inverse * left, axis=1) / scores.shape[1]
         return held, np.sqrt(np.maximum(away, 0.0))
+
+
+@lru_cache(maxsize=256)
+def _weighing(classes: Classes, dose: float) -> Weighing:
+    """Return how shares are computed; kept, since every block of a scan asks for those of the same few doses."""
+    variance, turn = np.linalg.eigh(classes.within)
+    variance = np.maximum(variance + (1.0 / dose - 1.0), 0.1 * variance)
+    inverse = (turn / variance) @ turn.T
+    last = classes.means[-1]
+    apart = classes.means[:-1] - last
+    pulled = inverse @ apart.T
+    gain = pulled @ np.linalg.pinv(apart @ pulled, rcond=1e-9, hermitian=True)
+    zero = -last @ gain
+    gain = np.concatenate([gain, -gain.sum(axis=1, keepdims=True)], axis=1)
+    between = classes.means[:, None, :] - classes.means[None, :, :]
+    first, second = np.triu_indices(len(classes.means), 1)
+    pairs = between[first, second]
+    distance = np.sqrt(np.maximum(np.sum(pairs @ inverse * pairs, axis=1), 1e-6))
+    return Weighing(
+        gain=gain,
+        zero=np.append(zero, 1.0 - zero.sum()),
+        inverse=inverse,
+        separation=float(len(distance) / np.sum(1.0 / distance)),
+    )
 
 
 def dose_step(counts: Float[np.ndarray, " pattern"], reference: float) -> Float[np.ndarray, " pattern"]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float, Float32, Int64, Shaped
 
@@ -134,22 +137,51 @@ def kinds_of(bank: Bank) -> Int64[np.ndarray, " site"]:
     return np.where(bank.main, -1, kind)
 
 
+class _Plan(NamedTuple):
+    """Where the sites of a bank are in rows of counts."""
+
+    main: Int64[np.ndarray, " main"]
+    """Main disks without the direct beam."""
+    ghosts: Int64[np.ndarray, " ghost"]
+    """Ghosts."""
+    partner: Int64[np.ndarray, " site"]
+    """The Friedel partner of each site; itself where the bank has none."""
+    sums: Float32[np.ndarray, "ghost kind"]
+    """Weights of the ghosts in the sum over each kind that the bank has; they add up to 1."""
+
+
+@lru_cache(maxsize=8)
+def _plan(bank: Bank) -> _Plan:
+    """Return it; kept, since every block of a scan asks for it."""
+    row = {(int(h), int(k)): n for n, (h, k) in enumerate(bank.sites)}
+    partner = np.array([row.get((-int(h), -int(k)), n) for n, (h, k) in enumerate(bank.sites)], dtype=np.int64)
+    ghosts = np.flatnonzero(~bank.main).astype(np.int64)
+    given = np.ones(len(bank.sites)) if bank.weight is None else bank.weight.astype(np.float64)
+    of_kind = (kinds_of(bank)[ghosts, None] == np.arange(3)) * given[ghosts, None]
+    of_kind = of_kind[:, of_kind.sum(axis=0) > 0]
+    return _Plan(
+        main=np.flatnonzero(bank.main & (bank.sites != 0).any(axis=1)).astype(np.int64),
+        ghosts=ghosts,
+        partner=partner,
+        sums=(of_kind / of_kind.sum(axis=0)).astype(np.float32),
+    )
+
+
 def main_level(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float[np.ndarray, " pattern"]:
     """Return the mean of main disks without the direct beam; nan where it is not positive."""
-    main = bank.main & (bank.sites != 0).any(axis=1)
+    main = counts[:, _plan(bank).main]
+    known = np.isfinite(main)
     with np.errstate(invalid="ignore", divide="ignore"):
-        known = np.isfinite(counts[:, main])
-        level = np.where(known, counts[:, main], 0.0).sum(axis=1, dtype=np.float64) / known.sum(axis=1)
+        level = np.sum(main, axis=1, dtype=np.float64, where=known) / known.sum(axis=1)
     return np.where(level > 0, level, np.nan)
 
 
 def in_pairs(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float32[np.ndarray, "pattern site"]:
     """Return counts in which what is unknown of a site is that of its Friedel partner, or else nothing."""
-    if np.isfinite(counts).all():
+    known = np.isfinite(counts)
+    if known.all():
         return counts
-    row = {(int(h), int(k)): n for n, (h, k) in enumerate(bank.sites)}
-    partner = np.array([row.get((-int(h), -int(k)), n) for n, (h, k) in enumerate(bank.sites)], dtype=np.int64)
-    return np.where(np.isfinite(counts), counts, np.nan_to_num(counts[:, partner], nan=0.0))
+    return np.where(known, counts, np.nan_to_num(counts[:, _plan(bank).partner], nan=0.0))
 
 
 def ratios(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float32[np.ndarray, "pattern feature"]:
@@ -166,40 +198,15 @@ def ratios(counts: Float32[np.ndarray, "pattern site"], bank: Bank) -> Float32[n
     bank
         Whose they are.
     """
-    level = main_level(counts, bank)
-    ghosts = ~bank.main
-    single = in_pairs(counts, bank)[:, ghosts] / level[:, None]
-    kind, weight = kinds_of(bank)[ghosts], _weight(bank)[ghosts]
-    sums = [
-        single[:, kind == which] @ weight[kind == which] / weight[kind == which].sum()
-        for which in range(3)
-        if weight[kind == which].sum() > 0
-    ]
-    return np.column_stack([*sums, single]).astype(np.float32)
+    plan, level = _plan(bank), main_level(counts, bank).astype(np.float32)
+    single = in_pairs(counts, bank)[:, plan.ghosts] / level[:, None]
+    return np.concatenate([single @ plan.sums, single], axis=1)
 
 
 def ratio_sigma(
     counts: Float32[np.ndarray, "pattern site"], sigma: Float32[np.ndarray, "pattern site"], bank: Bank
 ) -> Float32[np.ndarray, "pattern feature"]:
     """Return one standard error of `ratios` of the same counts; that of the main disks' mean is far smaller."""
-    return np.sqrt(np.maximum(_squares(counts, sigma, bank), 0.0)).astype(np.float32)
-
-
-def _squares(
-    counts: Float32[np.ndarray, "pattern site"], sigma: Float32[np.ndarray, "pattern site"], bank: Bank
-) -> Float[np.ndarray, "pattern feature"]:
-    level, ghosts = main_level(counts, bank), ~bank.main
-    single = (in_pairs(sigma, bank)[:, ghosts] / level[:, None]) ** 2
-    kind, weight = kinds_of(bank)[ghosts], _weight(bank)[ghosts]
-    sums = [
-        single[:, kind == which] @ weight[kind == which] ** 2 / weight[kind == which].sum() ** 2
-        for which in range(3)
-        if weight[kind == which].sum() > 0
-    ]
-    return np.column_stack([*sums, single])
-
-
-def _weight(bank: Bank) -> Float[np.ndarray, " site"]:
-    """Return the weight of each site; 0 for main disks."""
-    given = np.ones(len(bank.sites)) if bank.weight is None else bank.weight.astype(np.float64)
-    return np.where(bank.main, 0.0, given)
+    plan, level = _plan(bank), main_level(counts, bank).astype(np.float32)
+    single = in_pairs(sigma, bank)[:, plan.ghosts] / level[:, None]
+    return np.concatenate([np.sqrt(single**2 @ plan.sums**2), np.abs(single)], axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
 from dipolar.core.scanning import Bank, View
-from dipolar.measure.bank_kernels import PHASES, Apertures, Grid, Rings
+from dipolar.measure.bank_kernels import PHASES, Apertures, Grid, Rings, padded
 
 COARSE_RADIUS_PX = 6.0
 """Disks of this radius are sharp enough in squares of 2 × 2 pixels, which are four times faster to count."""
@@ -86,8 +86,10 @@ def stencil(radius: float) -> tuple[Float32[np.ndarray, "phase size size"], int,
 
 
 def _filled_up(weights: Float32[np.ndarray, "phase size size"]) -> Float32[np.ndarray, " weight"]:
-    """Return weights in one row, each of their rows filled up with zeros to a multiple of 4: vectors are read whole."""
-    return np.ascontiguousarray(np.pad(weights, ((0, 0), (0, 0), (0, -weights.shape[2] % 4)))).ravel()
+    """Return weights in one row, filled up with zeros as the compiled pass reads them."""
+    size = weights.shape[1]
+    rows, columns = padded(size)
+    return np.ascontiguousarray(np.pad(weights, ((0, 0), (0, rows - size), (0, columns - size)))).ravel()
 
 
 def _holes(half: Float[np.ndarray, "2 2"]) -> tuple[Float[np.ndarray, "kind 2"], float]:
