@@ -10,6 +10,7 @@
     │   │   └── NoLatticeError       no crystal lattice in it
     │   ├── CalibrationError         a length in pm was asked for and none can be given
     │   ├── ScanError                readable, but not a scan of diffraction patterns that can be mapped
+    │   ├── StructureError           not a crystal: no cell, atoms on top of each other, no pair with its parent
     │   └── LabelError               labels that contradict, belong to another scan or are too few
     ├── SettingsError                an option or a settings file is wrong
     ├── ChecksumError                a result file is damaged
@@ -71,6 +72,10 @@ class CalibrationError(DataError):
 
 class ScanError(DataError):
     """Readable, but not a scan of diffraction patterns that can be mapped."""
+
+
+class StructureError(DataError):
+    """Not a crystal: it has no cell, atoms lie on top of each other, or it is no pair with the parent beside it."""
 
 
 class LabelError(DataError):
