@@ -13,7 +13,8 @@ from pydantic import ValidationError
 import scan_maps_handmade as handmade
 from dipolar.core.errors import LabelError, OutputError, SettingsError
 from dipolar.core.flags import Flag
-from dipolar.core.scanning import AbstractFrames, Labels, Scan, key_of
+from dipolar.core.scan_key import key_of
+from dipolar.core.scanning import AbstractFrames, Labels, Scan
 from dipolar.io import save
 from dipolar.label.consensus import consensus
 from dipolar.learn.pattern_bank_training import survey, train_bank

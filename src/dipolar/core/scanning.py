@@ -6,7 +6,6 @@ on the detector are ``(k_y, k_x)`` in px of the detector as stored, ``(0, 0)`` t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,9 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int8, Int32, Int64, Shaped, UInt32
 
 from dipolar.core.nouns import Fact, Record
-
-KEY_PATTERNS = 16
-"""Patterns whose content names a scan."""
 
 
 class AbstractFrames:
@@ -65,7 +61,7 @@ class Scan:
     name: str
     """File name without folders, for titles and messages."""
     key: str
-    """Names this scan whatever its file is called: see `key_of`."""
+    """Names this scan whatever its file is called: see `dipolar.core.scan_key`."""
     step_nm: float | None = None
     """Distance between probe positions; None where unknown."""
     pixel_mrad: float | None = None
@@ -83,25 +79,6 @@ class Scan:
         return self.shape[0] * self.shape[1]
 
 
-def key_of(frames: AbstractFrames, shape: tuple[int, int]) -> str:
-    """Return the name of a scan, 16 hexadecimal digits: its shape and the counts of its first patterns, hashed.
-
-    The same patterns have the same key in any format and byte order, and while their file still grows.
-
-    Parameters
-    ----------
-    frames
-        The patterns.
-    shape
-        (scan_y, scan_x).
-    """
-    told = hashlib.sha256(repr((shape, frames.shape_px)).encode())
-    for number in range(min(KEY_PATTERNS, frames.count)):
-        pattern = frames.read(number, number + 1)
-        told.update(np.ascontiguousarray(pattern, dtype="<f8" if pattern.dtype.kind == "f" else "<i8").tobytes())
-    return told.hexdigest()[:16]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
     """How the patterns of one scan are looked at: where the beam is, which pixels are dead, where disks lie.
@@ -116,8 +93,8 @@ class View:
     radius_px: float
     """Radius of one disk."""
     lattice_px: Float[np.ndarray, "2 2"]
-    """The two shortest reciprocal lattice vectors as rows (k_y, k_x), the first nearest to the x axis; nan where no
-    lattice was found."""
+    """The two shortest reciprocal lattice vectors as rows (k_y, k_x), the first nearest to the x axis, or named as by a
+    bank from another scan (`dipolar.measure.bank_lattice`); nan where no lattice was found."""
     lattice_sigma_px: Float[np.ndarray, "2 2"]
     """One standard error of them."""
     defective: Bool[np.ndarray, "k_y k_x"]
@@ -145,6 +122,9 @@ class Bank:
     weight: Float32[np.ndarray, " site"] | None = None
     """How much each ghost counts in sums over its kind: its mean intensity over its variance, where the bank was made;
     None: all alike."""
+    lattice: Float[np.ndarray, "2 2"] | None = None
+    """Lattice vectors (k_y, k_x) where the bank was made, as `View.lattice_px` but in radii of a disk; None where an
+    earlier dipolar made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

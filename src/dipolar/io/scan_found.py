@@ -10,7 +10,8 @@ from jaxtyping import Bool
 
 from dipolar.core.errors import ScanError
 from dipolar.core.nouns import Fact
-from dipolar.core.scanning import KEY_PATTERNS, AbstractFrames, Scan, key_of
+from dipolar.core.scan_key import KEY_PATTERNS, key_of
+from dipolar.core.scanning import AbstractFrames, Scan
 from dipolar.io.scan_parts import LaterFrames
 
 MIN_EDGE_PX = 4
@@ -88,7 +89,7 @@ def settle(found: Found, *, path: Path, scan_shape: tuple[int, int] | None, skip
         frames=frames,
         shape=shape,
         name=path.name,
-        key=key_of(frames, shape),
+        key=key_of(frames, shape, growing=growing),
         step_nm=found.step_nm,
         pixel_mrad=found.pixel_mrad,
         defective=found.defective,

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dipolar.core.errors import LabelError, SettingsError
+from dipolar.core.scan_key import same_scan
 from dipolar.core.scanning import Labels
 from dipolar.label.entries import Entry, Given, labels_of, not_known_yet, standing, waiting
 from dipolar.label.names import check_alike, clean
@@ -214,7 +215,7 @@ def check_owner(journal: Journal, scan: Owner) -> None:
             f"{scan.name or 'this scan'} is {scan.shape[0]} × {scan.shape[1]}",
             do=f"--scan-shape {its.shape[0]},{its.shape[1]} if it is the same scan, or another --labels file",
         )
-    if its.key != scan.key:
+    if not same_scan(its.key, scan.key):
         raise LabelError(
             "labels belong to the scan that they were given for, and the patterns of this one are others.",
             got=f"{journal.path}: labels of {its.name or 'a scan'} ({its.key}), not of {scan.name or 'this scan'} "

@@ -14,6 +14,7 @@ import dipolar
 from dipolar.core.atomic import sha256_of
 from dipolar.core.flags import Flag
 from dipolar.core.nouns import Record
+from dipolar.core.scan_key import same_scan
 from dipolar.core.scanning import Scan, ScanMap, ScanValidation
 from dipolar.learn.patterns import AbstractPatternClassifier
 from dipolar.recipes.record import Clock, now, versions
@@ -39,7 +40,7 @@ def validation_of(classifier: AbstractPatternClassifier) -> ScanValidation | Non
 def notes_of(scan: Scan, classifier: AbstractPatternClassifier | None, scan_map: ScanMap) -> tuple[str, ...]:
     """Return sentences that a reader of the map should know."""
     notes = [] if classifier is None else list(classifier.notes)
-    if classifier is not None and classifier.key != scan.key:
+    if classifier is not None and not same_scan(classifier.key, scan.key):
         notes.append(
             "The model learned from another scan: how right it is here is not known, only which patterns are unlike "
             "those it learned from."
@@ -86,7 +87,7 @@ def key_of_work(
     """Return what names all that the values of a map depend on."""
     told: dict[str, Any] = {
         "dipolar": dipolar.__version__,
-        "scan": scan.key,  # of its first patterns, which may be alike wherever it begins in the file
+        "scan": scan.key,  # of some patterns, which may be alike wherever it begins in the file
         "begins": (settings.skip, settings.select),
         "count": scan.count,
         "patterns": settings.patterns,

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 
 from dipolar.core.nouns import Fact
-from dipolar.core.scanning import Scan, ScanWall, key_of
+from dipolar.core.scan_key import key_of
+from dipolar.core.scanning import Scan, ScanWall
 from dipolar.simulate.scan_crystal import Crystal, crystal_of
 from dipolar.simulate.scan_frames import Defects, SimulatedFrames
 from dipolar.simulate.scan_settings import SimulatedScanSettings
