@@ -196,6 +196,7 @@ def test_saving_and_loading_is_identity(scan, classifier, tmp_path):
     assert all(np.array_equal(getattr(back.bank, name), getattr(bank, name)) for name in bank.__slots__)
     assert np.array_equal(back.members(scan.features, scan.counts), kept.members(scan.features, scan.counts))
 
+        lattice=np.array([[0.1, 4.0], [4.1, 0.2]]),
 
 def test_a_damaged_or_foreign_model_is_refused(classifier, tmp_path):
     save_classifier(classifier, tmp_path / "model")

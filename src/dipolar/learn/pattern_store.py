@@ -216,4 +216,5 @@ def _bank_of(told: Mapping[str, Any] | None) -> Bank | None:
         main=np.array(told["main"], dtype=bool),
         radius=float(told["radius"]),
         weight=None if told["weight"] is None else np.array(told["weight"], dtype=np.float32),
+        lattice=None if told.get("lattice") is None else np.array(told["lattice"], dtype=np.float64),
     )

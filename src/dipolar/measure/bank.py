@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int64, Shaped
 from dipolar.core.errors import ScanError
 from dipolar.core.scanning import Bank, View
 from dipolar.measure.bank_kernels import measure_patterns
+from dipolar.measure.bank_lattice import lattice_in_disks
 from dipolar.measure.bank_plan import apertures_of, factor_of, grid_of
 from dipolar.measure.bank_rules import AbstractRule, Parity
 from dipolar.measure.passes import Wanted, inputs, outputs
@@ -64,7 +65,8 @@ def bank_for(view: View, rule: AbstractRule | None = None, *, radius: float = 0.
     main, ghost = (rule or Parity())(index, view)
     sites = index[main | ghost].astype(np.int8)
     plain = Bank(sites=sites, main=main[main | ghost], radius=radius)
-    return Bank(sites=sites, main=plain.main, radius=radius, weight=_weights_in_mean(view, plain))
+    weight = _weights_in_mean(view, plain)
+    return Bank(sites=sites, main=plain.main, radius=radius, weight=weight, lattice=lattice_in_disks(view))
 
 
 def _weights_in_mean(view: View, bank: Bank) -> Float32[np.ndarray, " site"]:

@@ -15,6 +15,7 @@ from dipolar.core.atomic import atomic_file
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import ScanError, SettingsError
 from dipolar.core.flags import Flag
+from dipolar.core.scan_key import same_scan
 from dipolar.core.scanning import Bank, Labels, Scan, ScanMap, ScanResult, View
 from dipolar.io.careful import new_hdf5
 from dipolar.io.codec import read_noun, write_noun
@@ -30,6 +31,7 @@ from dipolar.measure.order_classes import LearnedOrder
 from dipolar.measure.virtual import usual_images
 from dipolar.recipes.record import Clock
 from dipolar.recipes.scan_ghosts import check_no_ghosts, rule_for
+from dipolar.recipes.scan_lattice import notes_on_lattice, view_for
 from dipolar.recipes.scan_look import Judge, Look
 from dipolar.recipes.scan_map_record import key_of_work, notes_of, record_of, validation_of
 from dipolar.recipes.scan_settings import ScanMapSettings, check_idle
@@ -91,7 +93,8 @@ def map_scan(
     Raises
     ------
     ScanError
-        If no beam is found, patterns are missing, or ghosts tell no classes where there is no model.
+        If no beam is found, patterns are missing, the lattice is not that of the model, or ghosts tell no classes where
+        there is no model.
     LabelError
         If labels are of another scan.
     FormatError
@@ -110,7 +113,7 @@ def map_scan(
     clock = Clock(progress)
     key = key_of_work(opened, classifier, model, settings)
     with clock("finding beam and lattice"):
-        view = kept_view(opened, settings, work, key, progress=progress)
+        view = view_for(classifier, kept_view(opened, settings, work, key, progress=progress))
     with clock("looking for ghosts", announce=False):
         judge = judge_for(opened, classifier, view, settings, work, key, progress=progress)
     with clock("mapping", announce=False):
@@ -129,8 +132,9 @@ def map_scan(
         domains = domains_of(scan_map)
     with clock("mean patterns"):
         means = mean_patterns(opened, scan_map, view)
-    own = classifier is not None and classifier.key == opened.key
+    own = classifier is not None and same_scan(classifier.key, opened.key)
     before = notes_without_labels(judge.learned, opened) if isinstance(judge, Unlabelled) else ()
+    before = (*before, *notes_on_lattice(classifier, opened, view))
     return ScanResult(
         map=scan_map,
         domains=domains,

@@ -116,12 +116,14 @@ def probabilities_of(
     if settings.model is not None:
         from dipolar.learn.pattern_store import load_classifier
         from dipolar.recipes.scan_ghosts import check_no_ghosts
+        from dipolar.recipes.scan_lattice import view_for
 
         check_no_ghosts(settings, why="a trained model knows what it looks at.")
         known = load_classifier(settings.model)
         view = look_at(scan, patterns=settings.patterns, progress=progress)
         if known.bank is not None:
             check_lattice(view)
+            view = view_for(known, view)
         seen = look_over(scan, Look(view=view, bank=known.bank, size_px=known.size_px), pool, progress=progress)
         return known.members(seen.seen, seen.counts)
 
