@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -146,6 +148,19 @@ def test_blank_patterns_are_not_looked_at(plain):
     again = look_at(held(patterns, (12, 12)))
     np.testing.assert_allclose(again.lattice_px, view.lattice_px, atol=0.05)
     assert abs(again.counts_per_pattern / view.counts_per_pattern - 1) < 0.05
+
+
+def test_the_sample_of_patterns_is_in_memory_once():
+    few = simulated(pattern_px=(64, 64), lattice_px=12.0).scan.frames.read(0, 144)
+    scan, sampled = held(np.tile(few, (8, 1, 1)), (96, 12)), 1024 * few[0].nbytes
+    look_at(scan, patterns=1024)  # what is compiled, and kept, takes memory of its own
+    tracemalloc.start()
+    try:
+        look_at(scan, patterns=1024)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sampled < most < 1.5 * sampled
 
 
 @pytest.mark.parametrize("value", [0, 5])

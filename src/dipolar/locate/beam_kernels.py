@@ -153,11 +153,11 @@ def find_centres(patterns, good, near, sites, start, radius, reach, steps, least
 
 
 @numba.njit(cache=True, nogil=True)
-def add_centred(patterns, shifts, total, squares, seen, good):
-    """Add patterns, each moved back by a whole number of pixels, to sums of counts and of their squares."""
+def add_centred(patterns, chosen, shifts, total, squares, seen, good):
+    """Add chosen patterns, each moved back by a whole number of pixels, to sums of counts and of their squares."""
     height, width = total.shape
-    for number in range(len(patterns)):
-        pattern, down, along = patterns[number], shifts[number, 0], shifts[number, 1]
+    for number in range(len(chosen)):
+        pattern, down, along = patterns[chosen[number]], shifts[number, 0], shifts[number, 1]
         for row in range(max(0, -down), min(height, height - down)):
             for column in range(max(0, -along), min(width, width - along)):
                 if good[row + down, column + along]:

@@ -30,5 +30,5 @@ def centred_mean(parts: Iterable[Shaped[np.ndarray, "pattern k_y k_x"]], view: V
     for patterns in parts:
         places, found = centres(patterns, view)
         shifts = np.rint(places[found] - target).astype(np.int64)
-        add_centred(np.ascontiguousarray(patterns[found]), shifts, total, squares, seen, good)
+        add_centred(np.ascontiguousarray(patterns), np.flatnonzero(found), shifts, total, squares, seen, good)
     return np.where(seen > 0, total / np.maximum(seen, 1), np.nan).astype(np.float32)

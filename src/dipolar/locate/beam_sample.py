@@ -29,12 +29,13 @@ def sample(scan: Scan, patterns: int, progress: Progress) -> Shaped[np.ndarray, 
     each = int(np.prod(scan.frames.shape_px)) * scan.frames.dtype.itemsize
     count = max(1, min(patterns, there, max(8, SAMPLE_BYTES // each)))
     numbers = np.unique(np.linspace(0, there - 1, count).round().astype(np.int64))
-    kept = []
+    stack, kept = np.empty((len(numbers), *scan.frames.shape_px), dtype=scan.frames.dtype), 0
     for done, number in enumerate(numbers):
         pattern = np.asarray(scan.frames.read(int(number), int(number) + 1))[0]
         finite = pattern[np.isfinite(pattern)] if pattern.dtype.kind == "f" else pattern
         if finite.size and finite.min() != finite.max():
-            kept.append(np.array(pattern))
+            stack[kept] = pattern
+            kept += 1
         progress("looking at patterns", 0.6 * (done + 1) / len(numbers))
     if not kept:
         raise ScanError(
@@ -42,7 +43,7 @@ def sample(scan: Scan, patterns: int, progress: Progress) -> Shaped[np.ndarray, 
             got=f"{scan.name}: all {len(numbers)} patterns that were looked at are empty or constant",
             do="look at the file with `dipolar scan info`: is it the right one, and was the shutter open?",
         )
-    return np.stack(kept)
+    return stack[:kept]
 
 
 def moments(
@@ -117,7 +118,7 @@ def centred(
     shifts = np.rint(centres[found] - target).astype(np.int64)
     total, squares = np.zeros(good.shape), np.zeros(good.shape)
     seen = np.zeros(good.shape, dtype=np.int64)
-    add_centred(np.ascontiguousarray(stack[found]), shifts, total, squares, seen, good)
+    add_centred(np.ascontiguousarray(stack), np.flatnonzero(found), shifts, total, squares, seen, good)
     there = seen >= max(1, 0.2 * int(found.sum()))
     count = np.maximum(seen, 1)
     mean = np.where(there, total / count, 0.0)

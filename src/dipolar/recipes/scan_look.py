@@ -129,12 +129,14 @@ def look_over(scan: Scan, look: Look, numbers: Pool, *, progress: Progress = sil
     progress
         Told how far it has come.
     """
-    parts: list[dict[str, np.ndarray]] = []
+    whole: dict[str, np.ndarray] = {}
     done = 0
     for start, stop, part in spans_of(numbers, chunk_of(scan)):
         made = look(scan.frames.read(start, stop), start)
-        parts.append({name: made[name][part - start] for name in ("seen", "totals", "blank")})
+        for name in ("seen", "totals", "blank"):
+            if not done:  # pieces that were put together in the end would be in memory twice
+                whole[name] = np.empty((len(numbers), *made[name].shape[1:]), dtype=made[name].dtype)
+            whole[name][done : done + len(part)] = made[name][part - start]
         done += len(part)
         progress("looking at patterns", done / len(numbers))
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return Seen(numbers=numbers, seen=whole["seen"], counts=whole["totals"], blank=whole["blank"])

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int64
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
+from dipolar.core.scan_key import same_scan
 from dipolar.core.scanning import Labels, Scan
 from dipolar.io.scans import open_scan
 from dipolar.label.consensus import Consensus, check_classes, consensus, per_class
@@ -33,8 +34,8 @@ EACH = 2
 """Labels that every class needs."""
 SMALL_PX = 64
 """Edge of the patterns that a small network sees, unless told otherwise."""
-OTHERS = 2048
-"""Patterns without a label that a network sees in its training."""
+OTHERS, OTHERS_BYTES = 2048, 128 << 20
+"""Patterns without a label that a network sees in its training; fewer where their copies would take more memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,9 +90,7 @@ def train_on_scan(
     check_classes(agreed.labels, each=EACH)
     labelled = np.ravel_multi_index(tuple(agreed.labels.positions.T), opened.shape).astype(np.int64)
     look = look_for(opened, settings, progress=progress)
-    # a small copy of a pattern takes up to a megabyte, and a network learns from a few of them only
-    familiar = settings.familiar if look.bank is not None else min(settings.familiar, OTHERS)
-    seen = look_over(opened, look, numbers_of(opened, labelled, familiar), progress=progress)
+    seen = look_over(opened, look, numbers_of(opened, labelled, familiar_to(look, settings)), progress=progress)
     rows = seen.rows(labelled)
     check_patterns(agreed.labels, seen, rows)
     progress("learning", 0.0)
@@ -113,7 +112,7 @@ def check_owner(labels: Labels, scan: Scan) -> None:
     LabelError
         If key or shape differ.
     """
-    if (labels.key, labels.shape) != (scan.key, scan.shape):
+    if labels.shape != scan.shape or not same_scan(labels.key, scan.key):
         raise LabelError(
             "labels belong to the scan whose patterns were looked at.",
             got=f"labels of scan {labels.key}, {labels.shape}; this one is {scan.key}, {scan.shape}",
@@ -142,6 +141,16 @@ def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = si
 
 def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Int64[np.ndarray, " seen"]:
     """Return the patterns that are looked at: those with a label, and others spread evenly over the scan."""
+def familiar_to(look: Look, settings: ScanTrainSettings) -> int:
+    """Return how many patterns without a label are looked at: a network learns from few, and its copies are large."""
+    return min(settings.familiar, most_others(look.size_px)) if look.size_px else settings.familiar
+
+
+def most_others(size_px: int) -> int:
+    """Return how many copies of this size a network sees besides those with a label."""
+    return min(OTHERS, OTHERS_BYTES // (np.dtype(np.float32).itemsize * size_px**2))
+
+
     most = min(scan.frames.count, scan.count)
     others = np.unique(np.linspace(0, most - 1, min(familiar, most)).round().astype(np.int64))
     return np.union1d(labelled, others).astype(np.int64)
@@ -187,14 +196,15 @@ def taught(
     from dipolar.learn.pattern_network_training import Examples, train_published, train_small
 
     good = np.flatnonzero(~seen.blank)
-    others = good[np.unique(np.linspace(0, len(good) - 1, min(OTHERS, len(good))).round().astype(np.int64))]
+    most = min(most_others(look.size_px), len(good))
+    others = good[np.unique(np.linspace(0, len(good) - 1, most).round().astype(np.int64))]
     examples = Examples(
         patches=seen.seen[rows],
         counts=seen.counts[rows],
         label=labels.label.astype(np.int64),
         names=labels.names,
         fold=fold,
-        others=seen.seen[others],
+        others=seen.seen if len(others) == len(seen.seen) else seen.seen[others],
     )
     if settings.classifier == "published":
         return train_published(examples, reading=settings.reading, progress=progress, **shared)
