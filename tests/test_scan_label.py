@@ -10,7 +10,15 @@ import pytest
 from dipolar.core.errors import DataError, LabelError, SettingsError
 from dipolar.core.scanning import Labels
 from dipolar.label.agreement import agreement, agreement_between, cohens_kappa, self_consistency
-from dipolar.label.consensus import check_classes, consensus, per_class
+from dipolar.label.consensus import (
+    check_classes,
+    check_kept,
+    consensus,
+    lost_classes,
+    named_only,
+    per_class,
+    undecided,
+)
 from dipolar.label.positions import coarse_step, grid_mask, no_labels, spread
 from dipolar.label.querying import disagreement, kmeans, margin, vote_entropy
 from dipolar.label.sampling import adaptive, grid, random
@@ -223,6 +231,28 @@ def test_the_majority_counts_and_a_tie_counts_nothing():
     assert per_class(found.labels) == {"a": 1, "b": 1}
     again = consensus(found.labels)
     assert again.labels.positions.tolist() == found.labels.positions.tolist() and not again.contradictions
+
+
+def test_a_class_that_is_called_otherwise_as_often_is_lost_and_one_that_is_outvoted_is_gone():
+    labels = Labels(
+        key="k", shape=(4, 4), names=("a", "b", "slip"),
+        positions=np.array([[0, 0], [1, 1], [1, 1], [2, 2], [2, 2], [2, 2]], dtype=np.int32),
+        label=np.array([0, 0, 1, 0, 0, 2], dtype=np.int32),
+    )  # fmt: skip
+    found = consensus(labels)
+    assert lost_classes(found) == ("b",) and undecided(found).tolist() == [[1, 1]]
+    with pytest.raises(LabelError, match=r"(?s)class b was named.*scan_y 1, scan_x 1.*suggest"):
+        check_kept(found)
+    again = Labels(
+        key="k", shape=(4, 4), names=labels.names,
+        positions=np.concatenate([labels.positions, [[1, 1]]]).astype(np.int32),
+        label=np.append(labels.label, 1).astype(np.int32),
+    )  # fmt: skip
+    settled = consensus(again)
+    check_kept(settled)
+    assert not len(undecided(settled))
+    kept = named_only(settled.labels)
+    assert kept.names == ("a", "b") and kept.label.tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize(

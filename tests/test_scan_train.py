@@ -9,7 +9,8 @@ import pytest
 
 import dipolar
 from dipolar.core.errors import LabelError, SettingsError
-from dipolar.core.scanning import AbstractFrames, Labels, Scan, key_of
+from dipolar.core.scan_key import key_of
+from dipolar.core.scanning import AbstractFrames, Labels, Scan
 from dipolar.learn import pattern_network_training
 from dipolar.learn.pattern_store import load_classifier
 from dipolar.learn.pattern_training import SmallTraining
@@ -147,6 +148,25 @@ def test_contradictions_are_told_and_the_undecided_teach_nothing(simulated, scan
     assert len(told.agreed.labels.label) == 40 and len(told.agreed.contradictions) == 3
     (note,) = [note for note in told.notes if "two names" in note]
     assert note.startswith("2 positions") and str(tuple(labels.positions[0].tolist())) in note
+    assert right(said_of(told, scan), simulated) >= 0.99
+
+
+def test_a_class_lost_in_contradictions_is_told_and_an_outvoted_slip_is_forgotten(simulated, scan, numbers):
+    labels = labels_of(simulated, scan, numbers)
+    third = np.flatnonzero(labels.label == 2)
+    twice = np.concatenate([labels.positions, labels.positions[third]])
+    tied = replace(labels, positions=twice, label=np.append(labels.label, np.zeros(14)).astype(np.int32), who=())
+    with pytest.raises(LabelError, match=r"(?s)none was named.*as often.*suggest"):
+        train_on_scan(scan, tied)
+    slip = replace(
+        labels,
+        names=(*labels.names, "horizntal"),
+        positions=np.concatenate([labels.positions, labels.positions[[0, 0]]]),
+        label=np.append(labels.label, [3, labels.label[0]]).astype(np.int32),
+        who=(),
+    )
+    told = train_on_scan(scan, slip)
+    assert told.classifier.names == labels.names and len(told.agreed.labels.label) == 42
     assert right(said_of(told, scan), simulated) >= 0.99
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int32, Int64
 
 from dipolar.core.errors import LabelError
 from dipolar.core.scanning import Labels
@@ -78,6 +78,46 @@ def per_class(labels: Labels) -> dict[str, int]:
     """Return how many rows each class has."""
     counts: Int64[np.ndarray, " class"] = np.bincount(labels.label, minlength=len(labels.names))
     return {name: int(count) for name, count in zip(labels.names, counts, strict=True)}
+
+
+def lost_classes(found: Consensus) -> tuple[str, ...]:
+    """Return the classes that no position has, but some would if it were called so once more than by other names."""
+    named = {label for item in found.contradictions if not item.settled for _, label in item.said}
+    return tuple(name for name, count in per_class(found.labels).items() if not count and name in named)
+
+
+def undecided(found: Consensus) -> Int32[np.ndarray, "_ 2"]:
+    """Return the positions (scan_y, scan_x) that would give a lost class a label, if they were said once more."""
+    lost = set(lost_classes(found))
+    places = [
+        item.position for item in found.contradictions
+        if not item.settled and lost & {label for _, label in item.said}
+    ]  # fmt: skip
+    return np.array(places, dtype=np.int32).reshape(-1, 2)
+
+
+def named_only(labels: Labels) -> Labels:
+    """Return labels without the names that no row has, as of a slip of the pen that others outvoted."""
+    used, label = np.unique(labels.label, return_inverse=True)
+    return replace(labels, names=tuple(labels.names[number] for number in used), label=label.astype(np.int32))
+
+
+def check_kept(found: Consensus) -> None:
+    """Refuse labels in which a class was named, and lost again.
+
+    Raises
+    ------
+    LabelError
+        A class has no position of its own; the message tells at which it was named.
+    """
+    lost = lost_classes(found)
+    if lost:
+        places = undecided(found).tolist()
+        raise LabelError(
+            f"the class {lost[0]} was named, but each time the position was called by another name as often.",
+            got=", ".join(f"scan_y {y}, scan_x {x}" for y, x in places[:5]),
+            do="dipolar scan suggest asks these positions again; or take the answers back, and leave the class out",
+        )
 
 
 def check_classes(agreed: Labels, *, each: int = 1) -> None:

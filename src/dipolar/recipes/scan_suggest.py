@@ -11,7 +11,7 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
 from dipolar.core.scanning import Labels, Scan
 from dipolar.label import querying, sampling
-from dipolar.label.consensus import consensus, per_class
+from dipolar.label.consensus import consensus, lost_classes, per_class, undecided
 from dipolar.label.entries import labels_of, standing, waiting
 from dipolar.label.journal import Journal, positions_waiting
 from dipolar.label.positions import Positions, check_count, check_step, open_positions
@@ -20,6 +20,8 @@ from dipolar.recipes.scan_pool import pool_of
 from dipolar.recipes.scan_query import features_of, probabilities_of
 from dipolar.recipes.scan_settings import check_idle
 
+TIE = "tie"
+"""What a journal calls the strategy of asking again what was called by two names equally often."""
 FEW = 20
 """Labels up to which unlike patterns tell more than doubtful ones, as a classifier of so few is unsure of the wrong."""
 
@@ -44,7 +46,8 @@ def suggest(
     """Return positions to label next, and write into the journal that they are asked.
 
     Questions of the same strategy that still wait come first, so that the same call gives the same positions until they
-    are labelled. What waits for an answer, of anybody, is not asked a second time.
+    are labelled. What waits for an answer, of anybody, is not asked a second time. Then come positions that were called
+    by two names equally often, where one of these classes has no other position: they are asked once more.
 
     Parameters
     ----------
@@ -79,17 +82,21 @@ def suggest(
     open_ones = waiting(entries)
     mine = [item for item in waiting(entries, settings.who) if item.said == plan or item.repeat]
     before = positions_waiting(mine)[:n]
-    repeats = repeats_of(labels, positions_waiting(open_ones), min(settings.repeats, n), rng)
-    if any(item.repeat for item in mine):  # repeats that were asked are not asked again
+    ties = undecided(consensus(labels))
+    ties = ties[~mask_of(positions_waiting(open_ones), scan.shape)[ties[:, 0], ties[:, 1]]][: n - len(before)]
+    repeats = repeats_of(labels, np.concatenate([positions_waiting(open_ones), ties]), min(settings.repeats, n), rng)
+    if any(item.repeat and item.said != TIE for item in mine):  # repeats that were asked are not asked again
         repeats = repeats[:0]
-    missing = n - len(before) - len(repeats)
+    missing = n - len(before) - len(ties) - len(repeats)
     free = written(scan) & ~mask_of(positions_waiting(open_ones), scan.shape)
     new = choose(scan, labels, strategy, missing, free, settings, rng, progress) if missing > 0 else repeats[:0]
+    if len(ties):
+        journal.ask(ties, strategy=TIE, who=settings.who, repeat=True)
     if len(new):
         journal.ask(new, strategy=plan, who=settings.who)
     if len(repeats):
         journal.ask(repeats, strategy="repeat", who=settings.who, repeat=True)
-    found = np.concatenate([before, new])
+    found = np.concatenate([before, ties, new])
     if len(repeats):
         found = rng.permutation(np.concatenate([found, repeats]), axis=0)  # nobody can tell which they are
     left = open_positions(labels) & ~mask_of(found, scan.shape)
@@ -124,9 +131,10 @@ def choose(
 
 def strategy_for(labels: Labels) -> Strategy:
     """Return the strategy that serves best with so many labels: a classifier needs two of every class."""
-    agreed = consensus(labels).labels
-    counts = [count for count in per_class(agreed).values() if count]
-    return "kmeans" if len(agreed.label) < FEW or len(counts) < 2 or min(counts) < 2 else "margin"
+    found = consensus(labels)
+    counts = [count for count in per_class(found.labels).values() if count]
+    few = len(found.labels.label) < FEW or len(counts) < 2 or min(counts) < 2
+    return "kmeans" if few or lost_classes(found) else "margin"
 
 
 def plan_of(strategy: Strategy, settings: SuggestSettings, shape: tuple[int, int]) -> str:

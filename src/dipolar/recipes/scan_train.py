@@ -14,7 +14,7 @@ from dipolar.core.errors import LabelError
 from dipolar.core.scan_key import same_scan
 from dipolar.core.scanning import Labels, Scan
 from dipolar.io.scans import open_scan
-from dipolar.label.consensus import Consensus, check_classes, consensus, per_class
+from dipolar.label.consensus import Consensus, check_classes, check_kept, consensus, named_only, per_class
 from dipolar.learn.model_file import model_paths
 from dipolar.learn.pattern_bank_training import survey, train_bank
 from dipolar.learn.pattern_baseline import position_only
@@ -87,7 +87,9 @@ def train_on_scan(
     said = labels if isinstance(labels, Labels) else labels_for(opened, labels)
     check_owner(said, opened)
     agreed = consensus(said)
+    check_kept(agreed)
     check_classes(agreed.labels, each=EACH)
+    agreed = replace(agreed, labels=named_only(agreed.labels))
     labelled = np.ravel_multi_index(tuple(agreed.labels.positions.T), opened.shape).astype(np.int64)
     look = look_for(opened, settings, progress=progress)
     seen = look_over(opened, look, numbers_of(opened, labelled, familiar_to(look, settings)), progress=progress)
@@ -139,8 +141,6 @@ def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = si
     return Look(view=view, size_px=settings.size_px or SMALL_PX)
 
 
-def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Int64[np.ndarray, " seen"]:
-    """Return the patterns that are looked at: those with a label, and others spread evenly over the scan."""
 def familiar_to(look: Look, settings: ScanTrainSettings) -> int:
     """Return how many patterns without a label are looked at: a network learns from few, and its copies are large."""
     return min(settings.familiar, most_others(look.size_px)) if look.size_px else settings.familiar
@@ -151,6 +151,8 @@ def most_others(size_px: int) -> int:
     return min(OTHERS, OTHERS_BYTES // (np.dtype(np.float32).itemsize * size_px**2))
 
 
+def numbers_of(scan: Scan, labelled: Pool, familiar: int) -> Int64[np.ndarray, " seen"]:
+    """Return the patterns that are looked at: those with a label, and others spread evenly over the scan."""
     most = min(scan.frames.count, scan.count)
     others = np.unique(np.linspace(0, most - 1, min(familiar, most)).round().astype(np.int64))
     return np.union1d(labelled, others).astype(np.int64)
