@@ -11,7 +11,7 @@ from dipolar.core.errors import ChecksumError, FormatError, LabelError
 from dipolar.core.flags import Flag, has
 from dipolar.core.scanning import Bank
 from dipolar.learn.model_file import verify_model
-from dipolar.learn.pattern_bank_training import survey, train_bank
+from dipolar.learn.pattern_bank_training import held_out, survey, train_bank
 from dipolar.learn.pattern_basis import learn_basis
 from dipolar.learn.pattern_kernels import shares_on_simplex
 from dipolar.learn.pattern_logistic import chances, fit_logistic
@@ -102,6 +102,18 @@ def test_slips_do_not_turn_the_map():
     assert figures["expected calibration error"] < 0.02
 
 
+def test_labels_that_are_held_out_are_not_seen(scan, surveyed, rows):
+    label, scores = scan.label[rows], surveyed.basis.scores(scan.features[rows])[0]
+    fold = np.arange(len(rows), dtype=np.int32) % 4
+    logits, away = held_out(surveyed, scores, label, 3, fold)
+    for part in range(4):
+        others = np.where(fold == part, (label + 1) % 3, label)  # what nobody may have looked at
+        again, its_away = held_out(surveyed, scores, others, 3, fold)
+        np.testing.assert_array_equal(again[fold == part], logits[fold == part])
+        np.testing.assert_array_equal(its_away[fold == part], away[fold == part])
+        assert not np.allclose(again[fold != part], logits[fold != part])
+
+
 def test_a_class_that_nobody_labelled_is_flagged(scan, surveyed):
     rows = chosen(scan.label, 9, np.random.default_rng(2))
     rows = rows[scan.label[rows] != 0]
@@ -184,6 +196,7 @@ def test_saving_and_loading_is_identity(scan, classifier, tmp_path):
         main=np.array([False, True]),
         radius=0.9,
         weight=np.array([0.7, 0.0], dtype=np.float32),
+        lattice=np.array([[0.1, 4.0], [4.1, 0.2]]),
     )
     kept = replace(classifier, bank=bank, key="0123456789abcdef", notes=("odd",))
     save_classifier(kept, tmp_path / "model")
@@ -196,7 +209,6 @@ def test_saving_and_loading_is_identity(scan, classifier, tmp_path):
     assert all(np.array_equal(getattr(back.bank, name), getattr(bank, name)) for name in bank.__slots__)
     assert np.array_equal(back.members(scan.features, scan.counts), kept.members(scan.features, scan.counts))
 
-        lattice=np.array([[0.1, 4.0], [4.1, 0.2]]),
 
 def test_a_damaged_or_foreign_model_is_refused(classifier, tmp_path):
     save_classifier(classifier, tmp_path / "model")

@@ -115,8 +115,6 @@ def learn_classes(
     label: Int[np.ndarray, " label"],
     classes: int,
     unlabelled: Float[np.ndarray, "pattern axis"],
-    *,
-    start: Classes | None = None,
 ) -> Classes:
     """Return where classes lie, from labelled patterns and those like them that are not labelled.
 
@@ -130,12 +128,10 @@ def learn_classes(
         Number of classes.
     unlabelled
         Scores of other patterns; those that are like no labelled one count for nothing. It may be empty.
-    start
-        Where classes were found with nearly the same labels; None: nobody has looked yet.
     """
-    found = _from_labels(scores, label, classes) if start is None else start
+    found = _from_labels(scores, label, classes)
     everything = np.concatenate([unlabelled, scores])
-    for _ in range(ROUNDS if start is None else 1):
+    for _ in range(ROUNDS):
         weighing = found.weighing()
         held, away = found.within_simplex(everything, weighing)
         own = held[len(unlabelled) :][np.arange(len(label)), label]

@@ -8,10 +8,11 @@ so that no label has to be held out for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 
 STEPS = 30
 """Newton steps at most; the loss is convex, and from zero ten are enough."""
@@ -47,7 +48,6 @@ def fit_logistic(
     prior: Float[np.ndarray, "row class"] | None = None,
     weight: Float[np.ndarray, " row"] | None = None,
     ridge: float | None = None,
-    start: Float[np.ndarray, "feature_1 class"] | None = None,
 ) -> Logistic:
     """Return the regression of greatest posterior probability.
 
@@ -65,8 +65,6 @@ def fit_logistic(
         How much each row counts; None: all the same.
     ridge
         Strength of the ridge; None: the one of `STRENGTHS` with the greatest evidence.
-    start
-        Weights to begin at, which only saves time; None: 0.
     """
     rows, width = features.shape
     given = np.zeros((rows, classes)) if prior is None else prior
@@ -75,7 +73,7 @@ def fit_logistic(
     target = np.zeros((rows, classes))
     target[np.arange(rows), label] = 1.0
     best: Logistic | None = None
-    start = np.zeros((width + 1, classes)) if start is None else start
+    start = np.zeros((width + 1, classes))
     for strength in sorted(STRENGTHS, reverse=True) if ridge is None else (ridge,):
         found = _newton(design, target, counts, given, strength, start)
         start = found.weights  # from the stronger ridge to the next weaker one it is a short way
@@ -110,8 +108,11 @@ def _newton(
     for _ in range(STEPS):
         chance = chances(prior + design @ weights)
         slope = design.T @ (counts[:, None] * (chance - target)) + penalty[:, None] * weights
-        factor = cho_factor(_hessian(design, chance, counts, penalty), lower=True)
-        step = cho_solve(factor, slope.ravel()).reshape(width, classes)
+        # straight to LAPACK: for matrices as small as these, what SciPy checks before takes longer than the work
+        factor, step, failed = dposv(_hessian(design, chance, counts, penalty), slope.ravel(), lower=1)
+        if failed:
+            raise np.linalg.LinAlgError(f"the curvature of the loss is not positive in direction {failed}")
+        step = step.reshape(width, classes)
         size = 1.0
         while size > 1e-4 and (lower := _loss(design, target, counts, prior, penalty, weights - size * step)) > loss:
             size *= 0.5
@@ -122,7 +123,7 @@ def _newton(
         if gained < 1e-9 * (1.0 + abs(loss)):
             break
     # the last step was so short that the curvature before it is that at the end
-    volume = 0.5 * classes * float(np.sum(np.log(penalty))) - float(np.sum(np.log(np.diag(factor[0]))))
+    volume = 0.5 * classes * float(np.sum(np.log(penalty))) - float(np.sum(np.log(np.diag(factor))))
     return Logistic(weights=weights, ridge=ridge, evidence=volume - loss)
 
 
@@ -141,6 +142,13 @@ def _loss(
     return float(counts @ unlikely) + 0.5 * float(np.sum(penalty[:, None] * weights**2))
 
 
+@lru_cache(maxsize=8)
+def _pairs(classes: int) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
+    """Return all pairs of classes, each once; kept, since every step asks for them."""
+    first, second = np.triu_indices(classes)
+    return first, second
+
+
 def _hessian(
     design: Float[np.ndarray, "row feature_1"],
     chance: Float[np.ndarray, "row class"],
@@ -149,13 +157,12 @@ def _hessian(
 ) -> Float[np.ndarray, "weight weight"]:
     """Return the second derivatives of the loss, classes within features."""
     width, classes = design.shape[1], chance.shape[1]
-    hessian = np.zeros((width, classes, width, classes))
-    for first in range(classes):
-        for second in range(first, classes):
-            curve = counts * chance[:, first] * ((first == second) - chance[:, second])
-            block = design.T @ (curve[:, None] * design)
-            hessian[:, first, :, second] = block
-            hessian[:, second, :, first] = block
+    first, second = _pairs(classes)
+    curve = (counts * chance.T[first]) * ((first == second)[:, None] - chance.T[second])
+    block = design.T @ (curve[:, :, None] * design)
+    hessian = np.empty((width, classes, width, classes))
+    hessian[:, first, :, second] = block
+    hessian[:, second, :, first] = block
     flat = hessian.reshape(width * classes, width * classes)
-    flat[np.diag_indices_from(flat)] += np.repeat(penalty, classes)
+    flat.ravel()[:: width * classes + 1] += np.repeat(penalty, classes)  # its diagonal
     return flat
