@@ -49,7 +49,7 @@ def label(
     from dipolar.io.scans import open_scan
     from dipolar.recipes.scan_label import hand_out, journal_of, lines_of, session_of, take_in, told_of
 
-    journal = journal_of(open_scan(scan, **wanted.opening), labels)
+    journal = journal_of(open_scan(scan, **wanted.opening), labels, table=import_)
     told: dict[str, Any] = {}
     if undo is not None:
         gone = journal.undo(undo, who=wanted.who)

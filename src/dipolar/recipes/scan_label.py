@@ -49,18 +49,29 @@ class Session:
     """Positions that were suggested and are not labelled yet."""
 
 
-def journal_of(scan: Scan, path: str | Path) -> Journal:
+def journal_of(scan: Scan, path: str | Path, *, table: str | Path | None = None) -> Journal:
     """Open the journal of a scan; make it where there is none.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    path
+        The journal.
+    table
+        What is to be taken in: where it would be refused, no journal is made for it.
 
     Raises
     ------
     LabelError
-        It belongs to another scan.
+        It belongs to another scan, or the table holds labels that are none of this one.
     FormatError
-        It is no journal, or a damaged one.
+        It is no journal, or a damaged one; or the table cannot be read.
     OutputError
         It cannot be made.
     """
+    if table is not None and not is_journal(Path(path)):
+        fitting(scan, table)
     return open_journal(path, key=scan.key, shape=scan.shape, name=scan.name)
 
 
@@ -82,20 +93,32 @@ def labels_for(scan: Scan, path: str | Path) -> Labels:
         The file cannot be read.
     """
     path = Path(path)
-    mine = Owner(key=scan.key, shape=scan.shape, name=scan.name)
     if is_journal(path) or not path.is_file():
         journal = existing(path)
-        check_owner(journal, mine)
+        check_owner(journal, Owner(key=scan.key, shape=scan.shape, name=scan.name))
         return journal.labels()
-    given = given_in(read_labels(path))
-    for item in given:
-        Journal(path, mine).check_place(item.position, item.where)
-    check_alike((item.label, item.where) for item in given)
     rows = [
         Entry(number=place, kind="answer", position=item.position, said=item.label, who=item.who, at="")
-        for place, item in enumerate(given, start=1)
+        for place, item in enumerate(fitting(scan, path), start=1)
     ]
     return labels_of(rows, key=scan.key, shape=scan.shape)
+
+
+def fitting(scan: Scan, path: str | Path) -> list[Given]:
+    """Return the answers in a table, all of which can be answers about this scan.
+
+    Raises
+    ------
+    LabelError
+        An answer outside the scan, or two names that differ by case or spaces alone; the message names the line.
+    FormatError
+        The table cannot be read.
+    """
+    given, mine = given_in(read_labels(path)), Owner(key=scan.key, shape=scan.shape, name=scan.name)
+    for item in given:
+        Journal(Path(path), mine).check_place(item.position, item.where)
+    check_alike((item.label, item.where) for item in given)
+    return given
 
 
 def take_in(journal: Journal, path: str | Path, *, who: str = "") -> Imported:
