@@ -27,11 +27,15 @@ from dipolar.label import sampling
 from dipolar.label.positions import no_labels
 from dipolar.learn.pattern_scores import NEAR_WALL_STEPS, validate
 from dipolar.learn.patterns import AbstractPatternClassifier, Answers
+from dipolar.locate.beam import centres
 from dipolar.maps.scan_domains import domains_of
-from dipolar.recipes.scan_look import Look, look_over
+from dipolar.measure.bank import counted
+from dipolar.measure.order import classes_without_labels, order_parameters
+from dipolar.recipes.scan_lattice import view_for
+from dipolar.recipes.scan_look import look_over
 from dipolar.recipes.scan_map import look_of
-from dipolar.recipes.scan_train import taught
-from dipolar.recipes.study_labels import LabelsJob, Question, asked, judged, question_of, training
+from dipolar.recipes.scan_train import look_for, taught
+from dipolar.recipes.study_labels import LabelsJob, Question, asked, held_out, judged, question_of, training
 from dipolar.recipes.study_settings import LabelsSettings
 from dipolar.simulate.scan import simulate_scan
 from dipolar.simulate.scan_settings import SimulatedScanSettings
@@ -62,12 +66,9 @@ def question(seed: int, pattern_px: int) -> Question:
 def varied(seed: int, pattern_px: int, **more: Any) -> Question:
     """Return a scan of other conditions, looked at once."""
     simulated = simulate_scan(settings_of(pattern_px, **more), seed=seed)
-    plain = question(0, 64)
-    from dipolar.recipes.scan_train import look_for
-
     look = look_for(simulated.scan, training("bank", seed))
     seen = look_over(simulated.scan, look, np.arange(simulated.scan.count))
-    return Question(simulated=simulated, seen={"bank": (look, seen)}, test=plain.test)
+    return Question(simulated=simulated, seen={"bank": (look, seen)}, test=held_out(SHAPE))
 
 
 def learned(asked_of: Question, labels: Labels, seed: int) -> AbstractPatternClassifier:
@@ -85,9 +86,8 @@ def some_labels(asked_of: Question, count: int, strategy: str, seed: int) -> Lab
 
 def says(classifier: AbstractPatternClassifier, of: Question) -> Answers:
     """Return what a classifier says of all patterns of a scan, which it sees through the scan's own view."""
-    own = of.seen["bank"][0]
-    look = look_of(classifier, own.view, images=False)
-    seen = look_over(of.simulated.scan, Look(view=own.view, bank=look.bank), np.arange(of.simulated.scan.count))
+    look = look_of(classifier, view_for(classifier, of.seen["bank"][0].view), images=False)
+    seen = look_over(of.simulated.scan, look, np.arange(of.simulated.scan.count))
     return classifier.answers(seen.seen, seen.counts)
 
 
@@ -263,10 +263,6 @@ def dense(points: np.ndarray) -> np.ndarray:
 
 def part_unlabelled(options: argparse.Namespace, score: Score) -> None:
     """Print what order parameters say without a label."""
-    from dipolar.locate.beam import centres
-    from dipolar.measure.bank import counted
-    from dipolar.measure.order import classes_without_labels, order_parameters
-
     print("### unlabelled: order parameters")
     table = Table("seed", f"none ranked, AUROC ({RANKED})", "three classes right %", "horizontal against vertical %",
                   "CPU s")  # fmt: skip

@@ -128,15 +128,18 @@ def question_of(job: LabelsJob) -> Question:
     scan, every = simulated.scan, np.arange(simulated.scan.count, dtype=np.int64)
     kinds = dict.fromkeys(("bank", *settings.classifiers.split(",")))  # strategies go by the bank
     looks = {kind: look_for(scan, training(kind, job.seed)) for kind in kinds}
-    rows, columns = np.divmod(every, scan.shape[1])
-    blocks = SplitByBlocks(blocks=(min(4, scan.shape[0]), min(12, scan.shape[1])), folds=HELD_OUT)
-    places = np.stack([rows, columns], axis=1)
-    test = block_of(places, window_px=1, split=blocks, shape_px=scan.shape) == 0
     return Question(
         simulated=simulated,
         seen={kind: (look, look_over(scan, look, every)) for kind, look in looks.items()},
-        test=test,
+        test=held_out(scan.shape),
     )
+
+
+def held_out(shape: tuple[int, int]) -> Bool[np.ndarray, " pattern"]:
+    """Return which patterns of a scan of this shape are never labelled: a third of it, in blocks."""
+    places = np.stack(np.divmod(np.arange(shape[0] * shape[1]), shape[1]), axis=1)
+    blocks = SplitByBlocks(blocks=(min(4, shape[0]), min(12, shape[1])), folds=HELD_OUT)
+    return block_of(places, window_px=1, split=blocks, shape_px=shape) == 0
 
 
 def training(kind: str, seed: int) -> ScanTrainSettings:
