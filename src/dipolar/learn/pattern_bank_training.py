@@ -130,9 +130,9 @@ def train_bank(
     first, ridge = _member(surveyed, scores, label, len(names))
     drawn = [_drawn(label, rng) for _ in range(members - 1)]
     others = [_member(surveyed, scores[rows], label[rows], len(names), ridge=ridge)[0] for rows in drawn]
-    held_out, away = _held_out(surveyed, scores, label, first, parts, ridge)
-    temperature, slips = calibrate_logits(held_out, label, expected=1.0 / first.softness)
-    told = validate(chances(held_out / temperature), label, names)
+    logits, away = held_out(surveyed, scores, label, len(names), parts)
+    temperature, slips = calibrate_logits(logits, label, expected=1.0 / first.softness)
+    told = validate(chances(logits / temperature), label, names)
     low, high = surveyed.counts
     seen = first.classes.within_simplex(scores, first.classes.weighing())[1]
     middle, width = surveyed.basis.rest
@@ -183,10 +183,9 @@ def _member(
     classes: int,
     *,
     ridge: float | None = None,
-    start: BankMember | None = None,
 ) -> tuple[BankMember, float]:
     """Return one regression, and the ridge that the labels asked for."""
-    lie = learn_classes(scores, label, classes, surveyed.scores, start=None if start is None else start.classes)
+    lie = learn_classes(scores, label, classes, surveyed.scores)
     weighing = lie.weighing()
     shares = lie.shares(scores, weighing)
     prior = SLOPE * weighing.separation * shares
@@ -200,36 +199,45 @@ def _member(
         prior=prior,
         weight=class_weights(label, classes) * meant(prior, label, SUSPECT),
         ridge=ridge,
-        start=None if start is None else start.weights,
     )
     return BankMember(classes=lie, weights=found.weights, softness=softness), found.ridge
 
 
-def _held_out(
+def held_out(
     surveyed: Survey,
     scores: Float[np.ndarray, "label axis"],
     label: Int[np.ndarray, " label"],
-    whole: BankMember,
+    classes: int,
     fold: Int32[np.ndarray, " label"],
-    ridge: float,
 ) -> tuple[Float[np.ndarray, "label class"], Float[np.ndarray, " label"]]:
     """Return logits of each label, and its distance from all mixtures, by a fit that did not see it; nan without one.
 
-    A part that holds all labels of a class cannot be held out.
+    A part that holds all labels of a class cannot be held out. Nothing of the fit to all labels is taken over, neither
+    its ridge nor a place to begin at: where classes lie would remember the labels that it saw.
+
+    Parameters
+    ----------
+    surveyed
+        What all patterns say.
+    scores
+        Where the labelled ones lie.
+    label
+        Which class each is.
+    classes
+        How many there are.
+    fold
+        Part of each label, held out together; -1 is never held out.
     """
-    classes = len(whole.classes.means)
     logits, away = np.full((len(label), classes), np.nan), np.full(len(label), np.nan)
     largest = float(surveyed.basis.spread[0])
     for part in np.unique(fold[fold >= 0]):
         rest, out = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
         if len(np.unique(label[rest])) < classes:
             continue
-        member, _ = _member(surveyed, scores[rest], label[rest], classes, ridge=ridge, start=whole)
+        member, _ = _member(surveyed, scores[rest], label[rest], classes)
         weighing = member.classes.weighing()
         logits[out] = member.logits(scores[out], weighing, largest)
         away[out] = member.classes.within_simplex(scores[out], weighing)[1]
-    if not np.isfinite(away).any():
-        away = whole.classes.within_simplex(scores, whole.classes.weighing())[1]
     return logits, away
 
 
