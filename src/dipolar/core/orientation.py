@@ -73,7 +73,7 @@ def oriented(
     basis = np.eye(3) if axes is None else axes
     z, upright = ((np.array(direction) @ basis) @ structure.lattice_pm for direction in (zone, up))
     across = upright - z * (upright @ z) / max(float(z @ z), 1e-30)
-    if not np.linalg.norm(across) > 0.01 * np.linalg.norm(upright) > 0:
+    if not (z.any() and np.linalg.norm(across) > 0.01 * np.linalg.norm(upright) > 0):
         raise SettingsError(
             "the beam and what is upright on the screen must be two different directions.",
             got=f"zone {_written(zone)}, up {_written(up)}",

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64
 
-from dipolar.core.errors import FormatError, SettingsError
+from dipolar.core.elements import symbols_of
+from dipolar.core.errors import SettingsError
 from dipolar.core.motif import Motif, Role, Site
+from dipolar.io.structure_cif import read_cif_atoms
 
 ANIONS = frozenset({"O", "F", "Cl", "Br", "I", "S", "Se", "Te", "N", "H", "D"})
 """Elements whose columns have the role of oxygen."""
@@ -18,7 +20,6 @@ EXPONENT = 1.7
 """Heights of columns in dark field go as the sum of Z to this power (Pennycook; Hartel et al. 1996: 1.6 to 1.9)."""
 SAME_COLUMN_PM = 40.0
 """Atoms that project closer than this are one column, at their mean place weighted by intensity."""
-SAME_ATOM_PM = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,40 +77,12 @@ def read_motif(path: str | Path, *, zone_axis: tuple[int, int, int] = (1, 0, 0))
 
 
 def _read(path: Path) -> _Atoms:
-    import gemmi
-
-    try:
-        structure = gemmi.read_small_structure(str(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FormatError(
-            "a structure file (CIF) was expected.", got=f"{path}: {error}", do="check the file and its name"
-        ) from error
-    sites = structure.get_all_unit_cell_sites()
-    cell = structure.cell
-    if not sites or not cell.is_crystal():
-        raise FormatError(
-            "a unit cell with atoms was expected.",
-            got=f"{path.name}: {len(sites)} atoms, cell {cell.a:g} × {cell.b:g} × {cell.c:g} Å",
-            do="give a CIF of one crystal structure",
-        )
-    lattice = 100.0 * np.array(cell.orth.mat.tolist()).T
-    fractional: list[Float[np.ndarray, "3"]] = []
-    elements: list[str] = []
-    weight: list[float] = []
-    for site in sites:
-        place = np.array(site.fract.tolist()) % 1.0
-        for n, (known, element) in enumerate(zip(fractional, elements, strict=True)):
-            apart = np.linalg.norm(((place - known + 0.5) % 1.0 - 0.5) @ lattice)
-            # some files list the atoms of the whole cell and the symmetry that makes them once more
-            if element == site.element.name and apart < SAME_ATOM_PM:
-                weight[n] = max(weight[n], site.occ * site.element.atomic_number**EXPONENT)
-                break
-        else:
-            fractional.append(place)
-            elements.append(site.element.name)
-            weight.append(site.occ * site.element.atomic_number**EXPONENT)
+    atoms = read_cif_atoms(path)
     return _Atoms(
-        lattice_pm=lattice, fractional=np.array(fractional), elements=tuple(elements), weight=np.array(weight)
+        lattice_pm=atoms.lattice_pm,
+        fractional=atoms.fractional,
+        elements=symbols_of(atoms.numbers),
+        weight=atoms.occupancy * atoms.numbers**EXPONENT,
     )
 
 
