@@ -1,0 +1,361 @@
+"""Annular dark-field images of a crystal by multislice, at many thicknesses at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Complex64, Complex128, Float, Float32, Int
+from torch import Tensor
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import SettingsError
+from dipolar.core.structure import Structure, square_edges_pm
+from dipolar.simulate.multislice.optics import Microscope, wavelength_pm
+from dipolar.simulate.multislice.plane import Grid, Period, grid_of, period_of
+from dipolar.simulate.multislice.slices import Slices, cut
+from dipolar.simulate.multislice.waves import (
+    Bundle,
+    Way,
+    bundles_of,
+    check_memory,
+    entering,
+    plane_waves,
+    through,
+    way_of,
+)
+
+FAINT = 1e-2
+"""Elastic intensity, over that of atoms at rest, beyond which angles need not be reached where diffuse scattering is
+counted."""
+NEGLIGIBLE = 1e-3
+"""Share of the detected diffuse scattering whose pixels, the faintest ones, are left out."""
+PIECE = 24
+"""Slices at most of which what the detector cares about is kept."""
+CACHE_BYTES = 2_000_000
+"""Size of the waves, in both spaces, that go through the slices together on a CPU."""
+FIELD_PM, SPREAD = 1200.0, 0.35
+"""Least field of a probe, and by how much it grows with the width 2αt that a probe has below a crystal: columns hold
+the beam together, so that little of it goes that far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fineness:
+    """How finely a simulation is done; results must not depend on it."""
+
+    pixel_pm: float = 6.3
+    """Largest edge of the waves' pixels; angles of 2/3 of their Nyquist frequency are reached."""
+    slice_pm: float = 200.0
+    """Largest thickness of slices."""
+    field_pm: float | None = None
+    """Edge of the field that each probe has for itself; None lets it grow with the thickness."""
+    shift: tuple[float, float] = (0.5, 0.5)
+    """Where offsets in the Brillouin zone begin, in steps between them. Another shift is an independent simulation of
+    the same thing, and the difference tells its error; (0, 0) is the same as a supercell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnnularImages:
+    """Annular dark-field images of one cell of a crystal, which go on periodically."""
+
+    data: Float32[np.ndarray, "thickness y x"]
+    """Share of the beam that is detected; the first pixel's centre is the cell's origin."""
+    pixel_size_pm: tuple[float, float]
+    """Edges (y, x) of the pixels."""
+    thicknesses_nm: Float[np.ndarray, " thickness"]
+    """Thicknesses: whole slices, the nearest to those asked for."""
+    frequencies_per_pm: Float[np.ndarray, "term 2"]
+    """Spatial frequencies (y, x) of the images."""
+    coefficients: Complex128[np.ndarray, "thickness term"]
+    """Their terms: an image at r is the real part of Σ c exp(2πi g·r)."""
+
+    def at(self, places_pm: Float[np.ndarray, "place 2"]) -> Float[np.ndarray, "thickness place"]:
+        """Return the images at any places (y, x), exactly."""
+        return (self.coefficients @ np.exp(2j * np.pi * (self.frequencies_per_pm @ places_pm.T))).real
+
+    def at_one(self, number: int, places_pm: Float[np.ndarray, "place 2"]) -> Float[np.ndarray, " place"]:
+        """Return one of the images at any places (y, x), exactly."""
+        return (self.coefficients[number] @ np.exp(2j * np.pi * (self.frequencies_per_pm @ places_pm.T))).real
+
+
+def annular_images(
+    structure: Structure,
+    microscope: Microscope,
+    *,
+    thicknesses_nm: Sequence[float],
+    tilt_mrad: tuple[float, float] = (0.0, 0.0),
+    probe_step_pm: float = 10.0,
+    fineness: Fineness | None = None,
+    absorption: bool = True,
+    top_pm: float = 0.0,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> AnnularImages:
+    """Return images of one cell of a crystal, all thicknesses from one run.
+
+    The elastic wave goes through the slices with Debye-Waller factors and loses what is scattered diffusely; the
+    detector sees the elastic wave between its angles, and the diffuse scattering into them. What was scattered
+    diffusely once is not followed further.
+
+    Parameters
+    ----------
+    structure
+        In the frame of an image, in a right-angled cell.
+    microscope
+        Its probe and detector.
+    thicknesses_nm
+        Of the specimen, in any order; images are in order of thickness.
+    tilt_mrad
+        Direction (y, x) into which the beam leans against the third lattice vector: on its way down it walks towards
+        positive y and x of the crystal, or, seen from the microscope, columns lean to negative ones. Places in images
+        are places of the probe on the entrance surface.
+    probe_step_pm
+        Largest distance of the pixels of `data`.
+    fineness
+        How finely it is done.
+    absorption
+        Whether diffuse scattering is counted; without it, the crystal scatters elastically alone.
+    top_pm
+        Depth in the cell at which the specimen begins: which plane of atoms comes first. It is the nearest one.
+    device
+        Where to compute: "cpu" or "cuda".
+    progress
+        Told how far it has come.
+
+    Raises
+    ------
+    StructureError
+        If the structure does not lie as the microscope sees it, in a right-angled cell.
+    SettingsError
+        If pixels are too coarse for the angles, there is no such thickness, or memory is short.
+    """
+    fine = fineness or Fineness()
+    edges = square_edges_pm(structure)
+    period = period_of(structure)
+    grid = grid_of(period, fine.pixel_pm)
+    check_angles(
+        grid, period, voltage_kv=microscope.voltage_kv, inside_mrad=microscope.convergence_mrad,
+        outer_mrad=microscope.outer_mrad, absorption=absorption,
+    )  # fmt: skip
+    slices = cut(
+        period, grid, voltage_kv=microscope.voltage_kv, slice_pm=fine.slice_pm, absorption=absorption, top_pm=top_pm,
+        detector_per_pm=(
+            microscope.frequency_per_pm(microscope.inner_mrad), microscope.frequency_per_pm(microscope.outer_mrad)
+        ),
+    )  # fmt: skip
+    counts = slice_counts(thicknesses_nm, slices.thickness_pm)
+    thickest_pm = counts[-1] * slices.thickness_pm
+    field_pm = fine.field_pm or FIELD_PM + SPREAD * 2e-3 * microscope.convergence_mrad * thickest_pm
+    bundles = bundles_of(microscope, grid, field_pm=field_pm, shift=fine.shift)
+    place = torch.device(device)
+    check_memory(max(len(bundle.index) for bundle in bundles), grid, place)
+    run = _Run(
+        slices=slices, transmission=torch.from_numpy(slices.transmission).to(place),
+        lit=[_bright(weight / weight.size, place) for weight in slices.weight],
+        microscope=microscope, tilt_mrad=tilt_mrad, counts=counts, device=place,
+        together=max(1, CACHE_BYTES // (16 * grid.shape[0] * grid.shape[1])) if place.type == "cpu" else 1 << 20,
+    )  # fmt: skip
+    terms = _Terms(grid, microscope, len(counts))
+    progress("multislice", 0.0)
+    for number, bundle in enumerate(bundles):
+        terms.add(bundle, run.products(bundle))
+        progress("multislice", (number + 1) / len(bundles))
+    frequencies, coefficients = terms.found()
+    coefficients = coefficients * microscope.blur(frequencies)
+    return _sampled(frequencies, coefficients, counts * slices.thickness_pm * 1e-3, edges, probe_step_pm)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Run:
+    """What all bundles of a probe have in common."""
+
+    slices: Slices
+    transmission: Complex64[Tensor, "slice i j"]
+    lit: list[tuple[Int[Tensor, " pixel"], Float32[Tensor, " pixel"]]]
+    microscope: Microscope
+    tilt_mrad: tuple[float, float]
+    counts: Int[np.ndarray, " thickness"]
+    device: torch.device
+    together: int
+
+    def products(self, bundle: Bundle) -> list[Complex64[np.ndarray, "wave wave"]]:
+        """Return, for each thickness, what the detector sees of the product of each two waves of a bundle."""
+        way = way_of(
+            self.slices,
+            self.transmission,
+            wavelength_pm=self.microscope.wavelength_pm,
+            offset_per_pm=bundle.offset_per_pm,
+            tilt_mrad=self.tilt_mrad,
+        )
+        caught = self._caught(bundle)
+        diffuse = torch.zeros((len(bundle.index),) * 2, dtype=torch.complex64, device=self.device)
+        found = []
+        with torch.inference_mode():
+            waves = entering(plane_waves(bundle, self.slices.grid, self.device), way)
+            for part in _parts(self.counts):
+                diffuse += self._seen(waves, way, part)
+                if part.stop in self.counts:
+                    elastic = waves.flatten(1)[:, caught]
+                    found.append((diffuse + elastic @ elastic.mH).cpu().numpy())
+        return found
+
+    def _seen(self, waves: Complex64[Tensor, "wave i j"], way: Way, part: range) -> Complex64[Tensor, "wave wave"]:
+        """Take waves through some slices, in place, and return the diffuse scattering that is detected there.
+
+        Some waves at a time go all the way, so that they stay in the processor's cache; what the detector cares about
+        is kept and multiplied in one go.
+        """
+        lit = [self.lit[number % len(self.lit)] for number in part]
+        ends = np.cumsum([0, *(len(pixels) for pixels, _ in lit)])
+        kept = torch.empty((len(waves), int(ends[-1])), dtype=torch.complex64, device=self.device)
+        for some, room in zip(torch.split(waves, self.together), torch.split(kept, self.together), strict=True):
+            for number, meets in through(some, way, part):
+                here = number - part.start
+                room[:, ends[here] : ends[here + 1]] = meets.flatten(1)[:, lit[here][0]]
+        if not kept.shape[1]:
+            return torch.zeros((len(waves),) * 2, dtype=torch.complex64, device=self.device)
+        return (kept * torch.cat([weight for _, weight in lit])) @ kept.mH
+
+    def _caught(self, bundle: Bundle) -> Int[Tensor, " k"]:
+        """Return which frequencies the detector sees."""
+        grid, scope = self.slices.grid, self.microscope
+        angle = np.linalg.norm(grid.frequencies_per_pm + bundle.offset_per_pm, axis=-1)
+        inner, outer = (scope.frequency_per_pm(edge) for edge in (scope.inner_mrad, scope.outer_mrad))
+        seen = (angle >= inner) & (angle < outer) & (angle <= grid.band_per_pm)
+        return torch.from_numpy(np.flatnonzero(seen)).to(self.device)
+
+
+def _parts(counts: Int[np.ndarray, " thickness"]) -> list[range]:
+    """Return the slices up to each thickness, in pieces that are not too long."""
+    parts, start = [], 0
+    for count in counts.tolist():
+        while start < count:
+            stop = min(start + PIECE, count)
+            parts.append(range(start, stop))
+            start = stop
+    return parts
+
+
+def _bright(
+    weight: Float[np.ndarray, "i j"], device: torch.device
+) -> tuple[Int[Tensor, " pixel"], Float32[Tensor, " pixel"]]:
+    """Return the pixels that matter to the detector, and their weights, raised by what the others had."""
+    flat = weight.ravel()
+    order = np.argsort(-np.abs(flat))
+    summed = np.cumsum(np.abs(flat[order]))
+    if not summed[-1] > 0:
+        kept = order[:0]
+        return torch.from_numpy(kept).to(device), torch.zeros(0, dtype=torch.float32, device=device)
+    kept = np.sort(order[: int(np.searchsorted(summed, (1.0 - NEGLIGIBLE) * summed[-1])) + 1])
+    raised = flat[kept] * (flat.sum() / flat[kept].sum())
+    return torch.from_numpy(kept).to(device), torch.from_numpy(raised.astype(np.float32)).to(device)
+
+
+class _Terms:
+    """The sum of what all bundles give to each spatial frequency of the image."""
+
+    def __init__(self, grid: Grid, microscope: Microscope, thicknesses: int) -> None:
+        """Begin with nothing."""
+        self._reciprocal = grid.reciprocal_per_pm
+        reach = 2.0 * microscope.aperture_per_pm * np.linalg.norm(grid.vectors_pm, axis=1) + 3.0
+        self._most = np.ceil(reach).astype(np.int64)
+        self._sum = np.zeros((thicknesses, *(2 * self._most + 1)), dtype=np.complex128)
+
+    def add(self, bundle: Bundle, products: Sequence[Complex64[np.ndarray, "wave wave"]]) -> None:
+        """Add a bundle: a probe at r has the phase exp(-2πi G·r) in each of its waves."""
+        apart = bundle.index[None] - bundle.index[:, None] + self._most
+        pair = bundle.amplitude[:, None] * bundle.amplitude[None].conj()
+        for number, product in enumerate(products):
+            np.add.at(self._sum[number], (apart[..., 0], apart[..., 1]), pair * product)
+
+    def found(self) -> tuple[Float[np.ndarray, "term 2"], Complex128[np.ndarray, "thickness term"]]:
+        """Return the frequencies at which there is something, and the terms."""
+        there = np.abs(self._sum).max(axis=0) > 0
+        index = np.argwhere(there) - self._most
+        return index @ self._reciprocal, self._sum[:, there]
+
+
+def _sampled(
+    frequencies: Float[np.ndarray, "term 2"],
+    coefficients: Complex128[np.ndarray, "thickness term"],
+    thicknesses_nm: Float[np.ndarray, " thickness"],
+    edges: Float[np.ndarray, " 3"],
+    step_pm: float,
+) -> AnnularImages:
+    """Return the images on pixels of the cell."""
+    if not step_pm > 0:
+        raise SettingsError("pixels must be larger than nothing.", got=f"{step_pm:g} pm", do="probe_step_pm=10")
+    count = [max(1, int(np.ceil(edge / step_pm - 1e-6))) for edge in edges[:2]]
+    down, right = (
+        np.exp(2j * np.pi * np.outer(np.arange(number) * edge / number, frequencies[:, axis]))
+        for axis, (number, edge) in enumerate(zip(count, edges[:2], strict=True))
+    )
+    data = np.einsum("yk,tk,xk->tyx", down, coefficients, right, optimize=True).real
+    return AnnularImages(
+        data=data.astype(np.float32),
+        pixel_size_pm=(float(edges[0]) / count[0], float(edges[1]) / count[1]),
+        thicknesses_nm=thicknesses_nm,
+        frequencies_per_pm=frequencies,
+        coefficients=coefficients,
+    )
+
+
+def slice_counts(thicknesses_nm: Sequence[float], slice_pm: float) -> Int[np.ndarray, " thickness"]:
+    """Return whole numbers of slices, each once, in order.
+
+    Raises
+    ------
+    SettingsError
+        If a thickness is not a positive number of slices.
+    """
+    wanted = np.atleast_1d(np.asarray(thicknesses_nm, dtype=np.float64))
+    if not len(wanted) or not np.isfinite(wanted).all() or (1e3 * wanted < 0.5 * slice_pm).any():
+        raise SettingsError(
+            f"there must be a thickness, and each must be of one slice at least, {slice_pm * 1e-3:.3g} nm.",
+            got=", ".join(f"{value:g} nm" for value in wanted) or "none",
+            do="thicknesses_nm=(10, 20, 30)",
+        )
+    return np.unique(np.rint(1e3 * wanted / slice_pm).astype(np.int64))
+
+
+def check_angles(
+    grid: Grid, period: Period, *, voltage_kv: float, inside_mrad: float, outer_mrad: float, absorption: bool
+) -> None:
+    """Refuse pixels that do not reach the angles into which the crystal scatters, or those that are looked at.
+
+    Diffuse scattering into the detector is computed without pixels. Elastic scattering is not, but thermal motion
+    ends it.
+
+    Parameters
+    ----------
+    grid, period
+        Pixels and crystal.
+    voltage_kv
+        High tension.
+    inside_mrad
+        Angle that must be reached in any case.
+    outer_mrad
+        Largest angle that is looked at.
+    absorption
+        Whether diffuse scattering is counted by itself.
+
+    Raises
+    ------
+    SettingsError
+        If a larger angle is needed than is reached.
+    """
+    wave = wavelength_pm(voltage_kv)
+    reached, needed = 1e3 * grid.band_per_pm * wave, outer_mrad
+    still_pm = float(period.rms_pm.min()) if absorption else 0.0
+    if still_pm > 0:
+        needed = min(needed, 1e3 * wave * np.sqrt(-np.log(FAINT)) / (2.0 * np.pi * still_pm))
+    needed = max(needed, inside_mrad)
+    if reached < needed:
+        pixel = float(max(np.linalg.norm(grid.vectors_pm, axis=1) / np.array(grid.shape)))
+        raise SettingsError(
+            f"waves must reach {needed:.0f} mrad here, to which the crystal scatters or the detector sees.",
+            got=f"pixels of {pixel:.2f} pm, which reach {reached:.0f} mrad",
+            do=f"fineness=Fineness(pixel_pm={0.97 * pixel * reached / needed:.2f})",
+        )
