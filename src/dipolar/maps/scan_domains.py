@@ -13,6 +13,7 @@ from dipolar.core.flags import Flag
 from dipolar.core.scanning import ScanDomains, ScanMap, ScanWall
 from dipolar.maps.scan_classes import Classes, DomainRules, classes_of, regions_of, without_specks
 from dipolar.maps.scan_curve import ScanCurve, moved, smoothed
+from dipolar.maps.scan_doubt import by_bends, by_ends, by_third_class
 from dipolar.maps.scan_outline import Piece, between, levels_of, pieces_of
 from dipolar.maps.scan_profile import raster_error, width_of
 
@@ -20,6 +21,8 @@ REACH = 8.0
 """Distance from a wall, in probe steps, up to which positions tell its width."""
 BOTH = 0.5
 """Positions tell the width of a wall where its two classes have more than so much of the share together."""
+THIRD = 3.0
+"""Distance from a wall, in probe steps, up to which positions tell whether a third class takes part in it."""
 WIDE, MOVES = 1.0, 2
 """Walls of so many probe steps or more are moved so many times to where all positions within them say."""
 QUIET, MORE = 0.08, 3.0
@@ -154,7 +157,7 @@ def _wall(
     usable, share = both > BOTH, share[:, piece.after] / np.maximum(both, BOTH)
     nearest, distance, beside = _beside(curve, at)
     good = usable & beside
-    width = width_of(distance[good], share[good], blur=_rms(curve.scatter))
+    width = width_of(distance[good], share[good], blur=_rms(curve.scatter), clipped=classes.shares_known)
     if width.row_error > QUIET:  # noise asks for more smoothing than the raster does
         more = min(width.row_error / QUIET, MORE)
         curve = smoothed(piece, (classes.label.shape[0], classes.label.shape[1]), more * smoothing)
@@ -166,14 +169,17 @@ def _wall(
         curve = moved(curve, nearest[good], distance[good], share[good], 0.5 * width.likely)
         nearest, distance, beside = _beside(curve, at)
         good = usable & beside
-        width = width_of(distance[good], share[good], blur=_rms(curve.scatter))
-    raster = raster_error(width.likely) * _unaveraged(curve)
+        width = width_of(distance[good], share[good], blur=_rms(curve.scatter), clipped=classes.shares_known)
+    causes = [curve.scatter, raster_error(width.likely) * _unaveraged(curve), by_ends(curve), by_bends(curve)]
+    if classes.shares_known:
+        near = beside & (np.abs(distance) < THIRD)
+        causes.append(by_third_class(curve, nearest[near], distance[near], 1.0 - both[near], 0.5 * width.likely))
     flags = scan_map.flags[at[:, 0], at[:, 1]][np.abs(distance) <= 1.0]
     return ScanWall(
         before=scan_map.names[piece.before],
         after=scan_map.names[piece.after],
         points=curve.points,
-        points_sigma=np.hypot(curve.scatter, raster),
+        points_sigma=np.sqrt(np.sum(np.square(causes), axis=0)),
         closed=piece.closed,
         length=curve.length,
         length_sigma=curve.length_sigma,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import log_ndtr
 
 FEWEST = 10
 """Positions beside a wall below which nothing can be said about its width."""
@@ -17,9 +18,13 @@ FARTHEST = 1.5
 """How far from the curve the middle may be, in probe steps."""
 PLATEAU = 0.05
 """How far the share deep in a domain may be from 0 or 1: one standard error."""
+ROUNDS = 6
+"""Repetitions in which the profile, the noise about it and what was clipped off it are found in turn."""
 TOLD = 2.0
 """Log-likelihood by which a width must be better than none."""
 LEAST_NOISE = 0.01
+ROUNDING = 1e-6
+"""Of shares that add up to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +52,22 @@ class Width:
 UNKNOWN = Width(width=float("nan"), sigma=float("nan"), likely=0.0, noise=0.0)
 
 
-def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, " position"], *, blur: float) -> Width:
+def width_of(
+    distance: Float[np.ndarray, " position"],
+    share: Float[np.ndarray, " position"],
+    *,
+    blur: float,
+    clipped: bool = False,
+) -> Width:
     """Return the width of a wall.
 
     ``share = low + (high - low) · (1 + tanh((x - x0)/ξ))/2`` with Gaussian noise whose size is that of the residuals;
     low and high are integrated over, x0 too; all ξ are equally likely before.
+
+    Noise beyond 0 and 1 is not seen where shares are clipped. The means of what is left lie inside, and a profile
+    between them would be too narrow, by as many parts of it as the noise has of one. So what was clipped is put at
+    its expectation beyond (J. Tobin, Econometrica 26, 24 (1958), by the repetitions of A. P. Dempster et al., J. R.
+    Stat. Soc. B 39, 1 (1977)).
 
     Parameters
     ----------
@@ -61,15 +77,27 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
         Share that the class after the wall has there, of that and the one before.
     blur
         One standard error of the place of the curve: it widens profiles, and is taken off in the square.
+    clipped
+        Whether shares below 0 may have been set to 0, and those above 1 to 1: they were not where one lies beyond.
     """
     if len(distance) < FEWEST or not ((distance > 0).any() and (distance < 0).any()):
         return UNKNOWN
-    binned = _binned(distance, share)
+    clipped = clipped and float(share.min()) >= -ROUNDING and float(share.max()) <= 1.0 + ROUNDING
+    below, above = (share <= 0.0, share >= 1.0) if clipped else (np.zeros(len(share), dtype=bool),) * 2
+    seen = ~(below | above)
+    if seen.sum() < FEWEST:
+        below, above, seen = np.zeros_like(seen), np.zeros_like(seen), np.ones_like(seen)
     widths, places = np.geomspace(NARROWEST, WIDEST, 28), np.linspace(-FARTHEST, FARTHEST, 21)
-    noise = 0.1
-    for _ in range(3):
-        log_density, rms = _evaluate(binned, noise, widths, places)
+    noise, whole = 0.1, share.astype(np.float64)
+    for _ in range(ROUNDS):
+        binned = _binned(distance, whole)
+        log_density, best = _evaluate(binned, noise, widths, places)
+        model = best.at(distance)
+        rms = float(np.sqrt(np.sum((share - model)[seen] ** 2) / max(int(seen.sum()) - 4, 1)))
         noise = max(rms, LEAST_NOISE)
+        whole[below] = model[below] - rms * _beyond(model[below] / max(rms, 1e-9))
+        whole[above] = model[above] + rms * _beyond((1.0 - model[above]) / max(rms, 1e-9))
+    binned = _binned(distance, whole)
     log_density, _ = _evaluate(binned, noise, widths, places)
     above_none = float(log_density.max() - log_density[0].max())
     # once more, only where the density is not negligible
@@ -87,6 +115,29 @@ def width_of(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, 
     if above_none < TOLD or free < 0.3 * middle:
         return Width(width=2.0 * bound, sigma=float("nan"), likely=2.0 * free, noise=noise)
     return Width(width=2.0 * free, sigma=(high - low) * middle / free, likely=2.0 * free, noise=noise)
+
+
+def _beyond(limit: Float[np.ndarray, " position"]) -> Float[np.ndarray, " position"]:
+    """Return the mean of what lies beyond a limit, of a normal distribution, in standard deviations."""
+    return np.exp(-0.5 * limit**2 - 0.5 * np.log(2.0 * np.pi) - log_ndtr(-limit))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Profile:
+    """A tanh between two plateaus."""
+
+    half_width: float
+    """ξ."""
+    place: float
+    """x0."""
+    low: float
+    """Share far before it."""
+    high: float
+    """Share far after it."""
+
+    def at(self, distance: Float[np.ndarray, " position"]) -> Float[np.ndarray, " position"]:
+        """Return it at some distances."""
+        return self.low + (self.high - self.low) * 0.5 * (1.0 + np.tanh((distance - self.place) / self.half_width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,8 +167,8 @@ def _binned(distance: Float[np.ndarray, " position"], share: Float[np.ndarray, "
 
 def _evaluate(
     binned: _Binned, noise: float, widths: Float[np.ndarray, " width"], places: Float[np.ndarray, " place"]
-) -> tuple[Float[np.ndarray, "width place"], float]:
-    """Return the log-density over (ξ, x0), low and high integrated out, and the RMS residual at its highest point."""
+) -> tuple[Float[np.ndarray, "width place"], _Profile]:
+    """Return the log-density over (ξ, x0), low and high integrated out, and the profile at its highest point."""
     prior = 1.0 / PLATEAU**2
     after = 0.5 * (1.0 + np.tanh((binned.distance - places[:, None]) / widths[:, None, None]))
     total, shared = float(binned.count.sum()), float(binned.share.sum())
@@ -132,8 +183,9 @@ def _evaluate(
     low, high = (a22 * b1 - a12 * b2) / volume, (a11 * b2 - a12 * b1) / volume
     found = -0.5 * (precision * binned.squares + prior - low * b1 - high * b2) - 0.5 * np.log(volume)
     best = np.unravel_index(int(np.argmax(found)), found.shape)
-    left = binned.squares - 2 * (low * t1 + high * t2) + low**2 * s11 + 2 * low * high * s12 + high**2 * s22
-    return found, float(np.sqrt(max(float(left[best]), 0.0) / max(total - 4.0, 1.0)))
+    return found, _Profile(
+        half_width=float(widths[best[0]]), place=float(places[best[1]]), low=float(low[best]), high=float(high[best])
+    )
 
 
 def raster_error(width: float) -> float:
