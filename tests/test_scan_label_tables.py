@@ -12,6 +12,7 @@ from dipolar.cli.main import BAD_DATA, DONE, WRONG_USAGE, main
 from dipolar.core.errors import FormatError, LabelError
 from dipolar.core.scanning import Labels, Scan
 from dipolar.io.label_tables import read_labels, write_labels
+from dipolar.io.scan_tables import write_csv
 from dipolar.io.scan_writer import write_scan
 from dipolar.io.scans import open_scan
 from dipolar.label.positions import no_labels
@@ -19,6 +20,7 @@ from dipolar.recipes.scan_label import journal_of, labels_for
 from dipolar.recipes.scan_label_settings import SuggestSettings
 from dipolar.recipes.scan_pool import pool_of, spans_of
 from dipolar.recipes.scan_suggest import strategy_for, suggest
+from dipolar.recipes.simulate_scan import domains_table
 from dipolar.simulate.scan import simulate_scan
 from dipolar.simulate.scan_settings import SimulatedScanSettings
 
@@ -83,6 +85,15 @@ def test_a_table_of_questions_may_be_half_answered(tmp_path):
     assert table.unanswered == 1
 
 
+def test_other_columns_of_our_tables_are_left_alone_and_told(tmp_path):
+    (tmp_path / "t.csv").write_text("x,label,who,scan_x,p_a,scan_y,y\n7,a,ann,1,0.5,2,8\n")
+    table = read_labels(tmp_path / "t.csv")
+    assert [(row.position, row.label, row.who) for row in table.rows] == [((2, 1), "a", "ann")]
+    assert table.ignored == ("x", "p_a", "y")
+    (tmp_path / "t.csv").write_text("scan_y,scan_x,label,who\n2,1,a,ann\n")
+    assert read_labels(tmp_path / "t.csv").ignored == ()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "match"),
     [
@@ -90,7 +101,9 @@ def test_a_table_of_questions_may_be_half_answered(tmp_path):
         ("t.csv", " \n\n", "it is empty"),
         ("t.csv", "a\0b", "no text"),
         ("t.csv", "row,col,class\n1,2,a\n", r"columns scan_y,scan_x,label(.|\n)*unknown: row, col, class"),
-        ("t.csv", "scan_y,scan_x,label,p_a\n1,2,a,0.5\n", r"unknown: p_a(.|\n)*leave out all others"),
+        ("t.csv", "x,y,label,p_a\n1,2,a,0.5\n", r"unknown: p_a(.|\n)*leave out all others"),
+        ("t.csv", "scan_y,scan_x,label,probability\n1,2,a,0.5\n", r"a map is what a model says(.|\n)*domains.csv"),
+        ("t.csv", "scan_y,scan_x,label,kind,kind\n1,2,a,b,c\n", r"columns scan_y,scan_x,label"),
         ("t.csv", "scan_y,scan_x\n1,2\n", r"columns scan_y,scan_x,label"),
         ("t.csv", "scan_y,scan_x,label,label\n1,2,a,b\n", r"columns scan_y,scan_x,label"),
         ("t.csv", "scan_y,scan_x,label\n1,2,a\n1,2\n", "line 3 has 2 fields, its head 3"),
@@ -215,6 +228,26 @@ def test_unlike_patterns_first_and_then_doubtful_ones(scan, tmp_path):
         assert len(more) == 5 and not {tuple(p) for p in more.tolist()} & {tuple(p) for p in asked.tolist()}
 
 
+def test_a_table_of_the_truth_answers_what_was_asked_and_no_more(stored, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_csv(domains_table(SIMULATED.truth), "truth_domains.csv")
+    session = [str(stored), "--labels", "film.labels"]
+    for asked, total in ((6, 6), (4, 10)):
+        assert main(["scan", "suggest", *session, "-n", str(asked), "--strategy", "random"]) == DONE
+        assert main(["scan", "label", *session, "--import", "truth_domains.csv", "--asked"]) == DONE
+        err = capsys.readouterr().err
+        assert f"{asked} answers taken in, {SHAPE[0] * SHAPE[1] - asked} are of positions that were not asked" in err
+        assert "columns that were not read: kind, p_horizontal, p_vertical, p_none" in err
+        labels = labels_for(open_scan(stored), "film.labels")
+        assert len(labels.label) == total
+        said = [labels.names[number] for number in labels.label]
+        assert said == [NAMES[TRUTH[y, x]] for y, x in labels.positions.tolist()]
+    assert main(["scan", "label", *session, "--import", "truth_domains.csv"]) == DONE
+    assert len(labels_for(open_scan(stored), "film.labels").label) == SHAPE[0] * SHAPE[1]
+    assert main(["scan", "label", *session, "--asked"]) == BAD_DATA
+    assert "only with --import" in capsys.readouterr().err
+
+
 def test_what_was_called_by_two_names_equally_often_is_asked_again_where_a_class_has_nothing_else(scan, tmp_path):
     journal = journal_of(scan, tmp_path / "film.labels")
     from dipolar.recipes.scan_label import take_in
@@ -238,6 +271,25 @@ def test_what_was_called_by_two_names_equally_often_is_asked_again_where_a_class
     assert strategy_for(journal.labels()) == "margin"
     more = suggest(scan, journal, 8, settings).positions
     assert not {tuple(place) for place in more.tolist()} & {tuple(place) for place in tied.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("scan_y,scan_x,label\n3,3,none\n99,3,none\n", "belongs to a position of the scan"),
+        ("scan_y,scan_x,label\n3,3,none\n4,3,None\n", "differ"),
+        ("scan_y,scan_x\n3,3\n", "label"),
+        (None, "no.csv"),
+    ],
+)
+def test_a_table_that_is_refused_leaves_no_journal(stored, tmp_path, capsys, monkeypatch, text, says):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("no.csv").write_text(text)
+    before = sorted(tmp_path.iterdir())
+    words = ["scan", "label", str(stored), "--labels", "new.labels", "--import", "no.csv"]
+    assert main(words) == BAD_DATA
+    assert says in capsys.readouterr().err and sorted(tmp_path.iterdir()) == before
 
 
 def test_from_the_first_question_to_an_export(stored, tmp_path, capsys, monkeypatch):

@@ -14,9 +14,12 @@ from dipolar.core.errors import FormatError
 from dipolar.core.scanning import Labels
 
 COLUMNS = ("scan_y", "scan_x", "label")
-"""Columns of our tables; `who` may follow."""
+"""Columns of our tables; `who` may follow, and others, which are not read."""
 PUBLISHED = ("x", "y", "label")
-"""Columns of the published tables: x along a row of the scan, y from row to row."""
+"""Columns of the published tables: x along a row of the scan, y from row to row. In a wider table these names could
+mean anything, so that nothing but `who` may stand beside them."""
+SAID_BY_A_MODEL = "probability"
+"""Column of a table of classes that nobody looked at: those of a map."""
 YAML = (".yaml", ".yml")
 FILE_NAME = re.compile(r"(\d{1,9})_(\d{1,9})(?:[_.].*)?")
 """Published file names begin with x_y_, the position of the pattern."""
@@ -44,13 +47,16 @@ class LabelTable:
     """Labelled positions, in the order of the file."""
     unanswered: int
     """Rows whose label is empty: positions that were asked and are not labelled yet."""
+    ignored: tuple[str, ...] = ()
+    """Columns that were not read."""
 
 
 def read_labels(path: str | Path) -> LabelTable:
     """Return the labels in a CSV file, or in a YAML file of the published layout.
 
-    CSV has the columns scan_y, scan_x, label and perhaps who, or those of the published files, x, y, label; in any
-    order. The YAML layout is ``labels:`` with ``- file: x_y_….png`` and ``label: …`` for each.
+    CSV has the columns scan_y, scan_x, label, perhaps who, and others that are not read; or those of the published
+    files, x, y, label and perhaps who; in any order. The YAML layout is ``labels:`` with ``- file: x_y_….png`` and
+    ``label: …`` for each.
 
     Parameters
     ----------
@@ -60,7 +66,8 @@ def read_labels(path: str | Path) -> LabelTable:
     Raises
     ------
     FormatError
-        Empty, no text, other columns, or a row that cannot be read; the message names its line.
+        Empty, no text, other columns, or a row that cannot be read; the message names its line. The classes of a map
+        are no labels either.
     """
     path = Path(path)
     try:
@@ -73,9 +80,12 @@ def read_labels(path: str | Path) -> LabelTable:
         raise wrong(path, "it is no text")
     if not text.strip():
         raise wrong(path, "it is empty")
-    found = yaml_rows(text, path) if path.suffix.lower() in YAML else csv_rows(text, path)
-    rows = list(found)
-    return LabelTable(rows=tuple(row for row in rows if row.label), unanswered=sum(not row.label for row in rows))
+    rows, ignored = (list(yaml_rows(text, path)), ()) if path.suffix.lower() in YAML else csv_rows(text, path)
+    return LabelTable(
+        rows=tuple(row for row in rows if row.label),
+        unanswered=sum(not row.label for row in rows),
+        ignored=ignored,
+    )
 
 
 def write_labels(labels: Labels, path: str | Path) -> None:
@@ -112,8 +122,8 @@ def write_labels(labels: Labels, path: str | Path) -> None:
             writer.writerows([y, x, name, who] for (y, x), name, who in zip(places, said, labels.who, strict=True))
 
 
-def csv_rows(text: str, path: Path) -> Iterator[LabelRow]:
-    """Yield the rows of a CSV table; blank lines are none.
+def csv_rows(text: str, path: Path) -> tuple[list[LabelRow], tuple[str, ...]]:
+    """Return the rows of a CSV table, and its columns that were not read; blank lines are none.
 
     Raises
     ------
@@ -121,27 +131,41 @@ def csv_rows(text: str, path: Path) -> Iterator[LabelRow]:
         Other columns, or a row that cannot be read.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns: list[str] | None = None
+    columns: list[str] = []
+    place: list[int] = []  # of y, x, label, and who where there is one
+    rows = []
     try:
         for fields in reader:
-            where = f"{path.name}, line {reader.line_num}"
+            line = reader.line_num
             if not any(field.strip() for field in fields):
                 continue
-            if columns is None:
+            if not columns:
                 columns = check_columns([field.strip() for field in fields], path)
+                place = [columns.index(name) for name in (*used_of(columns), "who") if name in columns]
                 continue
             if len(fields) != len(columns):
-                raise wrong(path, f"line {reader.line_num} has {len(fields)} fields, its head {len(columns)}")
-            row = dict(zip(columns, (field.strip() for field in fields), strict=True))
-            y, x = (row["scan_y"], row["scan_x"]) if "scan_y" in row else (row["y"], row["x"])
-            yield LabelRow(
-                position=(whole(y, "y", path, reader.line_num), whole(x, "x", path, reader.line_num)),
-                label=row["label"],
-                who=row.get("who", ""),
-                where=where,
+                raise wrong(path, f"line {line} has {len(fields)} fields, its head {len(columns)}")
+            y, x, label, *who = (fields[number].strip() for number in place)
+            rows.append(
+                LabelRow(
+                    position=(whole(y, "y", path, line), whole(x, "x", path, line)),
+                    label=label,
+                    who=who[0] if who else "",
+                    where=f"{path.name}, line {line}",
+                )
             )
     except csv.Error as error:
         raise wrong(path, f"line {reader.line_num}: {error}") from error
+    return rows, tuple(name for number, name in enumerate(columns) if number not in place)
+
+
+def used_of(columns: Sequence[str]) -> tuple[str, str, str]:
+    """Return the columns that y, x and the label are read from: the published names where ours are not there.
+
+    >>> used_of(["scan_x", "scan_y", "label", "x"]), used_of(["x", "y", "label"])
+    (('scan_y', 'scan_x', 'label'), ('y', 'x', 'label'))
+    """
+    return COLUMNS if set(COLUMNS) <= set(columns) else ("y", "x", "label")
 
 
 def check_columns(columns: Sequence[str], path: Path) -> list[str]:
@@ -150,17 +174,25 @@ def check_columns(columns: Sequence[str], path: Path) -> list[str]:
     Raises
     ------
     FormatError
-        One is missing, unknown or named twice.
+        One is missing or named twice; a published table has others; or they are those of a map.
     """
-    for known in (COLUMNS, PUBLISHED):
-        if set(known) <= set(columns) <= {*known, "who"} and len(set(columns)) == len(columns):
-            return list(columns)
+    once = len(set(columns)) == len(columns)
+    if once and set(COLUMNS) <= set(columns):
+        if SAID_BY_A_MODEL in columns:
+            raise FormatError(
+                "labels are what somebody says of patterns, and a map is what a model says of them.",
+                got=f"{path}: with a column {SAID_BY_A_MODEL}, as domains.csv has it",
+                do="give a table of labels; where these were looked at one by one, leave that column out",
+            )
+        return list(columns)
+    if once and set(PUBLISHED) <= set(columns) <= {*PUBLISHED, "who"}:
+        return list(columns)
     unknown = [name for name in columns if name not in {*COLUMNS, *PUBLISHED, "who"}]
     more = f"; unknown: {', '.join(unknown)}" if unknown else ""
     raise FormatError(
         "a table of labels has the columns scan_y,scan_x,label and perhaps who; or x,y,label, as the published ones.",
         got=f"{path}: {','.join(columns)[:200]}{more[:200]}",
-        do="name the columns in its first line, and leave out all others",
+        do="name the columns in its first line; beside x,y,label leave out all others but who",
     )
 
 

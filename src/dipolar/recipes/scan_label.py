@@ -31,6 +31,10 @@ class Imported:
     """Answers that it had already."""
     unanswered: int
     """Rows without a label."""
+    passed_over: int
+    """Answers to positions that were not asked, where only those that were are wanted."""
+    ignored: tuple[str, ...]
+    """Columns that were not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,7 +125,7 @@ def fitting(scan: Scan, path: str | Path) -> list[Given]:
     return given
 
 
-def take_in(journal: Journal, path: str | Path, *, who: str = "") -> Imported:
+def take_in(journal: Journal, path: str | Path, *, who: str = "", asked: bool = False) -> Imported:
     """Write the answers of a table into the journal, all of them or none; those that it has already are passed over.
 
     Parameters
@@ -132,6 +136,8 @@ def take_in(journal: Journal, path: str | Path, *, who: str = "") -> Imported:
         CSV or YAML, as for `read_labels`.
     who
         Who gave the answers of which the table does not say it.
+    asked
+        Whether only answers to positions that were suggested, and wait for one, are wanted.
 
     Raises
     ------
@@ -144,8 +150,21 @@ def take_in(journal: Journal, path: str | Path, *, who: str = "") -> Imported:
     """
     table = read_labels(path)
     given = given_in(table, who=who)
-    new = journal.answer(given, source=str(Path(path).resolve()))
-    return Imported(new=len(new), known=len(given) - len(new), unanswered=table.unanswered)
+    wanted = only_asked(given, journal) if asked else given
+    new = journal.answer(wanted, source=str(Path(path).resolve()))
+    return Imported(
+        new=len(new),
+        known=len(wanted) - len(new),
+        unanswered=table.unanswered,
+        passed_over=len(given) - len(wanted),
+        ignored=table.ignored,
+    )
+
+
+def only_asked(given: list[Given], journal: Journal) -> list[Given]:
+    """Return the answers to positions that wait for one."""
+    waits = {entry.position for entry in journal.waiting()}
+    return [item for item in given if item.position in waits]
 
 
 def given_in(table: LabelTable, *, who: str = "") -> list[Given]:
