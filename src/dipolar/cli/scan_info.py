@@ -15,6 +15,7 @@ def info(
     scan: Path,
     /,
     *,
+    picture: Path | None = None,
     options: Annotated[ReadSettings | None, Parameter(name="*")] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -25,16 +26,27 @@ def info(
     scan
         A mib, dm4, blo, tvips, raw with its xml (EMPAD), emd, h5, hdf5, hspy, zspy, zarr, npy or tif file, a DECTRIS
         master file, or a folder of PNG or TIFF patterns.
+    picture
+        File for the mean pattern, large and with a scale in px, on which --clicks of the other commands can be read:
+        a png, svg or pdf. It is the mean of some hundred patterns, which takes longer than all the rest.
     json
         Print one JSON object on standard output, and everything else on standard error.
     """
     from dipolar.recipes.scan_info import lines_of, look_into, values_of
 
     found = look_into(scan, settings=options)
+    drawn: dict[str, str] = {}
+    if picture is not None:
+        from dipolar.recipes.scan_pictures import write_mean_picture
+
+        with show.progress_bars() as progress:
+            drawn = {"picture": str(write_mean_picture(found.scan, picture, progress=progress).resolve())}
     if json:
-        show.as_json({"status": "done", **values_of(found)})
+        show.as_json({"status": "done", **values_of(found), **drawn})
         return
     for text in lines_of(found):
         show.line(text)
     for sentence in found.remarks:
         show.note(f"note: {sentence}")
+    if picture is not None:
+        show.line(str(picture))

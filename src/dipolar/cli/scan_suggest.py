@@ -18,6 +18,7 @@ def suggest(
     *,
     labels: Path,
     number: Annotated[int, Parameter(name=("--number", "-n"))] = 10,
+    pictures: Path | None = None,
     settings: Path | None = None,
     options: Annotated[SuggestSettings | None, Parameter(name="*")] = None,
     show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
@@ -36,6 +37,9 @@ def suggest(
         Journal of the labels of this scan; it is made where there is none.
     number
         How many positions; fewer where the scan has no more.
+    pictures
+        Folder for a picture of each of these patterns, y03_x120.png for scan_y 3 and scan_x 120, and all of them on one
+        sheet, sheet.png.
     settings
         TOML file with any of the settings below; options on the command line win over it.
     show_
@@ -53,8 +57,13 @@ def suggest(
 
     opened = open_scan(scan, **wanted.opening)
     journal = journal_of(opened, labels)
+    drawn: list[Path] = []
     with show.progress_bars() as progress:
         found = ask(opened, journal, number, wanted, progress=progress)
+        if pictures is not None:
+            from dipolar.recipes.scan_pictures import write_pictures
+
+            drawn = write_pictures(opened, found.positions, pictures, progress=progress)
     places = found.positions.tolist()
     if json:
         asked = [{"scan_y": y, "scan_x": x} for y, x in places]
@@ -65,6 +74,7 @@ def suggest(
                 "strategy": found.strategy,
                 "left": found.left,
                 "labels": str(labels.resolve()),
+                "pictures": [str(path.resolve()) for path in drawn],
             }
         )
         return
@@ -73,3 +83,5 @@ def suggest(
         show.line(f"{y},{x}")
     waited = f", {found.waited} of them suggested before and not labelled yet" if found.waited else ""
     show.note(f"{len(places)} positions by {found.strategy}{waited}; {found.left} others are not labelled")
+    if drawn:
+        show.note(f"look at them: {drawn[0]}")

@@ -132,8 +132,17 @@ def write_figures(
     return written
 
 
-def write_bytes(path: Path, content: bytes) -> Path:
+def write_bytes(path: Path, content: bytes, *, option: str = "--out") -> Path:
     """Write a file, making its folder; return the path.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        What shall be in it.
+    option
+        The one that says where to, for the message.
 
     Raises
     ------
@@ -147,6 +156,6 @@ def write_bytes(path: Path, content: bytes) -> Path:
         raise OutputError(
             f"The file {path} cannot be written.",
             got=str(error.strerror or error),
-            do="choose another folder with --out",
+            do=f"choose another folder with {option}",
         ) from error
     return path
