@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -147,6 +148,18 @@ def test_blockfiles_that_rosettasciio_writes(tmp_path):
     assert scan.step_nm == 5.0
 
 
+def assert_proposals_open(message: str, path):
+    """Every shape that a message proposes is one that opens the file, with what stands before it."""
+    said = re.search(r"--skip (\d+) --scan-shape ((?:\d+,\d+(?: or )?)+)", message)
+    for shape in said[2].split(" or "):
+        rows, columns = map(int, shape.split(","))
+        assert open_scan(path, scan_shape=(rows, columns), skip=int(said[1])).shape == (rows, columns)
+    whole = re.search(r"for all of them .* patterns are ((?:\d+,\d+(?: or )?)+)", message)
+    for shape in whole[1].split(" or "):
+        rows, columns = map(int, shape.split(","))
+        assert open_scan(path, scan_shape=(rows, columns)).shape == (rows, columns)
+
+
 def test_tvips_over_files_with_the_start_of_the_scan_proposed(tmp_path):
     data = counts(6, 8)
     before = np.full((2, 6, 8), 99, "u2")
@@ -155,8 +168,9 @@ def test_tvips_over_files_with_the_start_of_the_scan_proposed(tmp_path):
     made.write_tvips(tmp_path / "run_001.tvips", stream[9:], rotator=turns[9:], first=False)
     with pytest.raises(
         ScanError, match=r"14 patterns \(its rotator counts 12 probe positions from pattern 2 on: try --skip 2"
-    ):
+    ) as refused:
         open_scan(tmp_path / "run_000.tvips")
+    assert_proposals_open(str(refused.value), tmp_path / "run_000.tvips")
     check(open_scan(tmp_path / "run_001.tvips", scan_shape=SHAPE, skip=2), data)
     (tmp_path / "run_000.tvips").unlink()
     with pytest.raises(FormatError, match=r"no run_000.tvips beside"):

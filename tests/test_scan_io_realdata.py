@@ -62,6 +62,13 @@ def test_real_files_are_read_whole(name, given, shape, pattern, dtype, total, as
     assert np.array_equal(whole[1:4], scan.frames.read(1, 4))
 
 
+def test_what_a_stream_without_a_shape_proposes_opens_it():
+    path = realdata.path("formats_4dstem/test_tvips_2345_000.tvips")
+    with pytest.raises(ScanError, match=r"counts 5 probe positions from pattern 1 on: try --skip 1 --scan-shape 1,5"):
+        open_scan(path)
+    assert open_scan(path, scan_shape=(1, 5), skip=1).shape == (1, 5)
+
+
 def test_every_file_of_the_folder_is_looked_at():
     known = {name for name, *_ in FILES} | {
         path.with_suffix(".hdr").name for path in map(realdata.Path, (f[0] for f in FILES))

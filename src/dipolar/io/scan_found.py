@@ -38,6 +38,8 @@ class Found:
     """Voltage, camera length, dwell time, how the patterns are stored."""
     remark: str = ""
     """What to add where the number of patterns is not that of the shape: "its last pattern is cut off"."""
+    begins: int = 0
+    """Patterns before the scan, as the remark says; they are left out only when asked for."""
 
 
 def how_stored(name: str, stored: str = "memory map") -> tuple[Fact, Fact]:
@@ -63,10 +65,11 @@ def settle(found: Found, *, path: Path, scan_shape: tuple[int, int] | None, skip
         )
     remark = f" ({found.remark})" if found.remark else ""
     if shape is None:
+        proposed = _proposal(count - (skip or 0))
         raise ScanError(
             "the file does not say how many rows and columns the scan has",
             got=f"{path.name} holds {count - (skip or 0):,} patterns{remark}",
-            do=_proposal(count - (skip or 0)),
+            do=f"as told there; or for all of them {proposed}" if found.begins and skip is None else proposed,
         )
     if min(shape) < 1:
         raise ScanError(

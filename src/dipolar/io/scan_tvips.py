@@ -10,7 +10,7 @@ import numpy as np
 
 from dipolar.core.errors import FormatError
 from dipolar.core.nouns import Fact
-from dipolar.io.scan_found import Found, how_stored
+from dipolar.io.scan_found import Found, factor_pairs, how_stored
 from dipolar.io.scan_mapped import MappedFrames
 from dipolar.io.scan_parts import joined
 
@@ -52,12 +52,14 @@ def read_tvips(path: Path, *, select: str | None, growing: bool) -> Found:
             )
     if not parts:
         raise FormatError("the stream must hold a pattern", got=f"{path.name} holds none", do="copy the file again")
-    remarks = [_rotator(parts, before)] if before > ROTATOR_BYTE + 4 else []
+    begins, counted = _rotator(parts, before) if before > ROTATOR_BYTE + 4 else (0, 0)
+    remarks = [_begin(begins, counted)] if counted else []
     remarks += ["the last one is cut off"] if rest and not growing else []
     return Found(
         frames=joined(list(parts), [part.path.name for part in parts]),
         facts=(*how_stored("TVIPS", f"memory map, {len(parts)} file{'s' if len(parts) > 1 else ''}"), *_facts(told)),
-        remark="; ".join(remark for remark in remarks if remark),
+        remark="; ".join(remarks),
+        begins=begins,
     )
 
 
@@ -106,14 +108,21 @@ def _field(part: MappedFrames, before: int, byte: int) -> np.ndarray:
     return np.ascontiguousarray(held[:, byte : byte + 4]).view("<u4")[:, 0]
 
 
-def _rotator(parts: list[MappedFrames], before: int) -> str:
-    """Return where the scan seems to begin, in words; "" where the rotator does not say."""
+def _rotator(parts: list[MappedFrames], before: int) -> tuple[int, int]:
+    """Return with which pattern the scan seems to begin, and how many positions it has; 0, 0 if no rotator says so."""
     turns = np.concatenate([_field(part, before, ROTATOR_BYTE) for part in parts])
     counted = np.flatnonzero(turns)
     if not len(counted) or len(counted) == 1 or turns[counted[-1]] < 2:
-        return ""
+        return 0, 0
     first = int(counted[turns[counted] == turns[counted[0]]][-1]) if turns[counted[0]] == 1 else int(counted[0])
-    return f"its rotator counts {int(turns[counted[-1]]):,} probe positions from pattern {first} on: try --skip {first}"
+    return first, int(turns[counted[-1]])
+
+
+def _begin(first: int, positions: int) -> str:
+    """Return that in words, with shapes that so many positions can have."""
+    shapes = " or ".join(f"{rows},{columns}" for rows, columns in factor_pairs(positions)[:4])
+    told = f"its rotator counts {positions:,} probe positions from pattern {first} on"
+    return f"{told}: try --skip {first} --scan-shape {shapes}"
 
 
 def _kilovolt(told: dict[str, int]) -> float | None:
