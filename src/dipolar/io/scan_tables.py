@@ -15,13 +15,16 @@ import numpy as np
 
 from dipolar.core.atomic import atomic_file
 from dipolar.core.errors import FormatError
+from dipolar.core.flags import names
 from dipolar.core.scanning import ScanDomains, ScanResult, ScanSeries, ScanWall
 from dipolar.io.tables import Table
 
-TEXT = {"label", "before", "after"}
+TEXT = {"label", "before", "after", "flag_names"}
 """Columns of words."""
 WHOLE = {"scan_y", "scan_x", "flags", "domain", "number", "wall", "point", "closed", "track"}
 """Columns of whole numbers."""
+DIGITS = 6
+"""Digits of numbers: nothing here is known better."""
 
 
 def domains_table(result: ScanResult) -> Table:
@@ -29,7 +32,7 @@ def domains_table(result: ScanResult) -> Table:
 
     `label` is the most probable class of the pattern by itself, empty where none was read; `domain` the connected
     region, in which neighbours had a say, -1 where there is none. Conventional images and order parameters follow, each
-    under its own name.
+    under its own name; at the end, the names of the flags with semicolons between.
     """
     scan_map, names = result.map, result.map.names
     height, width = scan_map.flags.shape
@@ -54,7 +57,14 @@ def domains_table(result: ScanResult) -> Table:
     if scan_map.mixture is not None:
         share = scan_map.mixture.reshape(-1, len(names))
         table |= {f"share_{name}": share[:, place] for place, name in enumerate(names)}
-    return table | {_column(name): values.ravel() for name, values in scan_map.virtual.items()}
+    table |= {_column(name): values.ravel() for name, values in scan_map.virtual.items()}
+    return table | {"flag_names": flag_names(scan_map.flags.ravel())}
+
+
+def flag_names(flags: np.ndarray) -> np.ndarray:
+    """Return the names of the flags of each row, with semicolons between; "" where there are none."""
+    found, place = np.unique(flags, return_inverse=True)
+    return _words(";".join(names(int(bits))) for bits in found)[place]
 
 
 def _column(name: str) -> str:
@@ -82,6 +92,7 @@ def walls_table(domains: ScanDomains) -> Table:
         "position_sigma": np.array([np.sqrt(np.mean(wall.points_sigma**2)) for wall in walls], dtype=np.float64),
         "closed": np.array([int(wall.closed) for wall in walls], dtype=np.int64),
         "flags": np.array([wall.flags for wall in walls], dtype=np.int64),
+        "flag_names": flag_names(np.array([wall.flags for wall in walls], dtype=np.int64)),
     }
 
 
@@ -279,9 +290,35 @@ def read_csv(path: str | Path, *, required: tuple[str, ...] = ()) -> Table:
 
 
 def _fields(values: np.ndarray) -> list[str]:
-    if values.dtype.kind == "f":
-        return ["" if math.isnan(value) else f"{value:.9g}" for value in values.tolist()]
-    return [str(value) for value in values.tolist()]
+    if values.dtype.kind != "f":
+        return [str(value) for value in values.tolist()]
+    if values.dtype == np.float32:  # a map
+        return _alike(values)
+    return ["" if math.isnan(value) else _whole_kept(value) for value in values.tolist()]
+
+
+def _whole_kept(value: float) -> str:
+    """Return `DIGITS` digits of a number, and all those before its point."""
+    return f"{value:.0f}" if 10**DIGITS <= abs(value) < math.inf else f"{value:.{DIGITS}g}"
+
+
+def _alike(values: np.ndarray) -> list[str]:
+    """Return numbers with as many places behind the point as give the largest `DIGITS` digits, less zeros at the end.
+
+    What a probability of 1e-9 says is that it is none.
+    """
+    most = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    behind = DIGITS - 1 - math.floor(math.log10(most)) if most > 0 else 0
+    if behind > 2 * DIGITS:  # nothing but zeros would be left
+        return ["" if math.isnan(value) else f"{value:.{DIGITS}g}" for value in values.tolist()]
+    form = f"%.{max(behind, 0)}f"
+    return ["" if math.isnan(value) else _bare(form % value) for value in values.tolist()]
+
+
+def _bare(text: str) -> str:
+    """Return a number without the zeros that end it, and without the sign of a zero."""
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def _typed(name: str, fields: tuple[str, ...]) -> np.ndarray:

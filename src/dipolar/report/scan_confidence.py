@@ -14,6 +14,8 @@ from .scan_colours import class_codes
 from .wording import counted, number
 
 BINS = 25
+FEWEST = 10
+"""Positions that one point of the curve of reliability stands for at least, so that its error says something."""
 
 
 @style.styled
@@ -53,26 +55,51 @@ def _draw_histogram(axes: Axes, scan_map: ScanMap) -> None:
     style.open_frame(axes)
 
 
+def merged(found: ScanValidation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return confidence, share of the right ones and number of positions, bins joined until each holds `FEWEST`.
+
+    What is left over at the end, where the classifier is surest, goes to the last one.
+    """
+    groups: list[list[int]] = [[]]
+    for place in np.flatnonzero(found.count).tolist():
+        if found.count[groups[-1]].sum() >= FEWEST:
+            groups.append([])
+        groups[-1].append(place)
+    if len(groups) > 1 and found.count[groups[-1]].sum() < FEWEST:
+        last = groups.pop()
+        groups[-1] += last
+    total = np.array([found.count[group].sum() for group in groups])
+    mean = [
+        np.array([np.sum(values[group] * found.count[group]) for group in groups]) / np.maximum(total, 1)
+        for values in (found.confidence, found.correct)
+    ]
+    return mean[0], np.clip(mean[1], 0.0, 1.0), total
+
+
 def _draw_reliability(axes: Axes, found: ScanValidation) -> None:
     """Draw shares of right answers with their binomial error against confidence, and the line of honesty."""
-    share, total = np.clip(found.correct, 0.0, 1.0), np.maximum(found.count, 1)
+    told, share, total = merged(found)
     # (k + 1) / (n + 2) keeps an error on bins that are all right or all wrong
     middle = (share * total + 1.0) / (total + 2.0)
-    sigma = np.sqrt(middle * (1.0 - middle) / (total + 2.0))
-    low = float(min(np.min(found.confidence, initial=1.0), np.min(share, initial=1.0))) - 0.05
-    low = max(0.0, low)
+    sigma = np.sqrt(middle * (1.0 - middle) / (total + 3.0))
+    below, above = (np.maximum(way * (np.clip(middle + way * sigma, 0.0, 1.0) - share), 0.0) for way in (-1, 1))
+    low = float(np.clip(min(told.min(), (share - below).min()) - 0.06, 0.0, 0.8))
     axes.plot([low, 1], [low, 1], color="0.5", lw=0.7, zorder=1)
     axes.errorbar(
-        found.confidence, share, yerr=sigma, fmt="o-", ms=3.2, lw=0.9, color=style.COLOUR_B, elinewidth=0.7, capsize=1.5
-    )
-    axes.set(
-        xlim=(low, 1.01), ylim=(low, 1.01), aspect="equal", xlabel="probability told", ylabel="share that is right"
-    )
+        told, share, yerr=[below, above], fmt="o", ms=3.6, color=style.COLOUR_B, elinewidth=0.8, capsize=1.8, zorder=3,
+        clip_on=False,
+    )  # fmt: skip
+    for x, y, count in zip(told, share, total.tolist(), strict=True):
+        axes.annotate(number(count), (x, y), (-4.0, 1.0), textcoords="offset points", ha="right", va="bottom", size=6.0,
+                      color=style.QUIET)  # fmt: skip
+    axes.set(xlim=(low, 1.0), ylim=(low, 1.0), aspect="equal", ylabel="share that is right")
     error = found.figures.get("expected calibration error", float("nan"))
     words = f", expected calibration error {number(error, 2)}" if np.isfinite(error) else ""
-    axes.set_title(f"{counted(int(found.count.sum()), 'position')}{words}", size=6.5)
-    for x, y, told, across in ((0.03, 0.97, "too modest", "left"), (0.97, 0.03, "too sure", "right")):
+    axes.set_title(f"{counted(int(found.count.sum()), 'position')}{words}", size=6.5, pad=7.0)
+    # above the line on its left, below it on its right: no point is ever there
+    for x, y, said, across in ((0.03, 0.90, "too modest", "left"), (0.97, 0.03, "too sure", "right")):
         along = "top" if y > 0.5 else "bottom"
-        axes.text(x, y, told, transform=axes.transAxes, ha=across, va=along, size=6.5, color=style.QUIET)
-    axes.set_xlabel(f"probability told\n(against {found.source})" if found.source else "probability told")
+        axes.text(x, y, said, transform=axes.transAxes, ha=across, va=along, size=6.5, color=style.QUIET)
+    source = f"against {found.source}; " if found.source else ""
+    axes.set_xlabel(f"probability told\n({source}beside each point, positions)")
     style.open_frame(axes)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import FuncNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -43,6 +43,8 @@ CENTRE = ("centre of mass y", "centre of mass x")
 GREYS = colormaps["gray"]
 SIGNED = ("difference", "centre of mass", "−")
 """Virtual images whose name holds one of these words have a sign."""
+SURE = (0.5, 0.9, 0.99, 0.999)
+"""Probabilities that are written at their colours; what is surer than the last one looks alike."""
 Draw = tuple[str, Callable[[Axes], None]]
 """Title, and what draws into a panel."""
 
@@ -98,8 +100,8 @@ def _learned(result: ScanResult) -> list[Draw]:
         draw_flags(axes, scan_map)
 
     def confidence(axes: Axes) -> None:
-        least = 1.0 / max(len(scan_map.names), 2)
-        show_values(axes, scan_map.probability.max(axis=2), shades=SEQUENTIAL, norm=Normalize(least, 1.0))
+        most = scan_map.probability.max(axis=2)
+        show_values(axes, most, shades=SEQUENTIAL, norm=doubt_norm(len(scan_map.names)), ticks=SURE)
         if result.labels is not None:
             draw_answers(axes, result.labels, scan_map)
 
@@ -112,6 +114,22 @@ def _learned(result: ScanResult) -> list[Draw]:
     answered = result.labels is not None and len(result.labels.label) > 0
     sure = "probability, and labels" if answered else "probability"
     return [("classes and walls", classes), (sure, confidence), ("mixtures", mixture)]
+
+
+def doubt_norm(classes: int) -> FuncNorm:
+    """Return the scale of probabilities of the best class: even in the logarithm of doubt, 1 - p.
+
+    Of most patterns a classifier is sure, and evenly in p nearly all of a map would have one colour.
+    """
+    least = min(1.0 / max(classes, 2), SURE[0])
+
+    def doubt(p: np.ndarray) -> np.ndarray:
+        return -np.log10(1.0 - np.clip(p, 0.0, 1.0 - 1e-6))
+
+    def back(y: np.ndarray) -> np.ndarray:
+        return 1.0 - 10.0 ** -np.asarray(y)
+
+    return FuncNorm((doubt, back), vmin=least, vmax=SURE[-1], clip=True)
 
 
 def _virtual(scan_map: ScanMap) -> list[Draw]:

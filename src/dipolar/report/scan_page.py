@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
@@ -33,6 +34,8 @@ SCAN_FIGURES: Mapping[str, Callable[[ScanResult], Figure | None]] = {
     "confidence": confidence_figure,
 }
 """Name → the function that draws it, or returns None where there is nothing to draw."""
+MODEL = ".safetensors"
+"""Ending of the files of models."""
 TITLES = {"map": "Map", "walls": "Walls", "patterns": "Mean patterns", "confidence": "Confidence"}
 CAPTIONS = {
     "map": "a: the class of every probe position, in which neighbours have a say where a pattern leaves doubt, with "
@@ -42,7 +45,8 @@ CAPTIONS = {
     "walls": "Walls, the longest numbered as in walls.csv: where two classes have equal {level}, between positions and "
     "smoothed along the wall. Grey bands are as wide as the wall, the full width 2ξ of a tanh fitted to {profile} "
     "across it. Errors are one standard error; an arrow is an upper bound (95 %).",
-    "patterns": "Mean pattern of each class, centred on the direct beam, and how it differs from the mean of all "
+    "patterns": "Mean pattern of each class, centred on the direct beam, with the virtual detectors on its left half "
+    "alone so that ghosts on the right are seen as they are; and how it differs from the mean of all "
     "classes in units of its root: a difference of 1 is as large as the noise of one pixel of one pattern.",
     "confidence": "How probable the class of each position is; bars of classes stand on each other. {reliability}",
 }
@@ -118,7 +122,8 @@ def scan_report_html(result: ScanResult, *, rendered: Rendered | None = None) ->
         lstrip_blocks=True,
     )
     record, cited = result.record, scan_citations(result)
-    scan, *model = record.inputs or (result.map.name or "SCAN",)
+    scan, *others = record.inputs or (result.map.name or "SCAN",)
+    files = files_of(others)
     return environment.get_template("scan.html.j2").render(
         name=result.map.name or "unnamed scan",
         record=record,
@@ -138,10 +143,32 @@ def scan_report_html(result: ScanResult, *, rendered: Rendered | None = None) ->
             for name, files in rendered.items()
         ],
         sections=[(title, list(rows)) for title, rows in groupby(scan_rows_of(result), key=lambda row: row.section)],
-        repeat=lines_of("map", scan, record.settings, noun="scan", files={"model": model[0]} if model else {}),
+        repeat=lines_of("map", scan, acting(record.settings, files), noun="scan", files=files),
         citations=cited,
         bibtex=bibtex(cited),
     )
+
+
+def files_of(inputs: Sequence[str]) -> dict[str, str]:
+    """Return the files that were read besides the scan, by the names of their options: a model and labels."""
+    return {"model" if PurePath(name).suffix == MODEL else "labels": name for name in inputs}
+
+
+def acting(settings: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that had a say: what belongs to another choice, or was not asked for, is left out.
+
+    A model knows where its ghosts are; and CIF files, clicks and patience say something with one choice alone.
+    """
+    ghosts = settings.get("ghosts")
+    idle = {
+        "ghosts": "model" in files,
+        "clicks": ghosts != "clicks",
+        **dict.fromkeys(("parent", "child", "parent_axis", "child_axis"), ghosts != "cif"),
+        "patience_s": not settings.get("follow"),
+        "follow": not settings.get("follow"),
+        "libertem": not settings.get("libertem"),
+    }
+    return {name: value for name, value in settings.items() if not idle.get(name)}
 
 
 def scan_caption(result: ScanResult, name: str) -> str:

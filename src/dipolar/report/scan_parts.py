@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,8 +129,9 @@ def show_values(
     shades: Colormap,
     norm: Normalize,
     unit: str = "",
+    ticks: Sequence[float] = (),
 ) -> None:
-    """Fill positions by their value, unknown ones grey, with a colour bar on the right."""
+    """Fill positions by their value, unknown ones grey, with a colour bar on the right, on which `ticks` may stand."""
     known = np.isfinite(values)
     low = float(norm.vmin or 0.0)
     rgb = np.where(known[..., None], shades(norm(np.where(known, values, low)))[..., :3], np.array(colour.UNKNOWN))
@@ -143,7 +144,11 @@ def show_values(
     bar_axes = drawn.add_axes((box.x1 + 0.8 / full, box.y0, 1.4 / full, box.height))
     bar = drawn.colorbar(ScalarMappable(norm=norm, cmap=shades), cax=bar_axes)
     bar.outline.set_linewidth(0.3)
-    bar.ax.yaxis.set_major_locator(MaxNLocator(max(2, min(5, int(tall / 8)))))
+    if len(ticks):
+        bar.set_ticks(list(ticks), labels=[f"{tick:g}" for tick in ticks])
+        bar.ax.minorticks_off()
+    else:
+        bar.ax.yaxis.set_major_locator(MaxNLocator(max(2, min(5, int(tall / 8)))))
     bar.ax.tick_params(pad=1.0, labelsize=5.5, length=1.5)
     if unit:
         bar.ax.set_title(unit, loc="left", pad=2, size=5.5)

@@ -24,7 +24,8 @@ from .wording import number
 MOST = 12
 """Classes whose patterns are drawn."""
 DRAWN_SITES = 0.98
-"""Virtual detectors are drawn up to this share of the way to the edge of the pattern."""
+"""Virtual detectors are drawn up to this share of the way to the edge of the pattern, and on its left half alone: on
+the other one, which is alike but for the noise, ghosts are seen as they are."""
 MAIN, GHOST = "#56B4E9", "#D55E00"
 
 
@@ -53,8 +54,9 @@ def _figure(result: ScanResult, means: Float[np.ndarray, "class k_y k_x"]) -> Fi
     reach = float(np.nanpercentile(np.abs(relative), 99.7)) or 1.0
     codes = class_codes(scan_map.names)
     detectors = _detectors(result, (means.shape[1], means.shape[2]))
+    with_rings = "mean, logarithmic; virtual detectors on the left half alone"
     for group_place, (letter, words) in enumerate(
-        (("a", "mean, logarithmic, with the virtual detectors"), ("b", "less the mean of all classes, over its root"))
+        (("a", with_rings), ("b", "less the mean of all classes, over its root"))
     ):
         top = 12.0 + group_place * (group + 6.0)
         text_mm(drawn, (MARGIN_MM, top - 3.0), letter, weight="bold", size=8.0)
@@ -104,17 +106,19 @@ def _detectors(result: ScanResult, shape: tuple[int, int]) -> list[_Rings]:
     if view is None or bank is None or not np.isfinite(view.lattice_px).all():
         return []
     scale = shape[1] / view.mean.shape[1]  # mean patterns may be binned
-    at = _sites(view, bank, shape, scale)
-    inside = _inside(at, shape)
+    at, beam = _sites(view, bank, scale)
+    radius = bank.radius * view.radius_px * scale
+    inside = _inside(at, shape) & (at[:, 1] < beam[1] - radius)
     return [
-        _Rings(at=at[inside & kind], radius=bank.radius * view.radius_px * scale, shade=shade)
+        _Rings(at=at[inside & kind], radius=radius, shade=shade)
         for kind, shade in ((bank.main, MAIN), (~bank.main, GHOST))
     ]
 
 
-def _sites(view: View, bank: Bank, shape: tuple[int, int], scale: float) -> Float[np.ndarray, "site 2"]:
-    middle = 0.5 * (np.array(shape) - 1.0)  # means are centred
-    return middle + 0.5 * scale * bank.sites.astype(np.float64) @ view.lattice_px
+def _sites(view: View, bank: Bank, scale: float) -> tuple[Float[np.ndarray, "site 2"], Float[np.ndarray, " 2"]]:
+    """Return where detectors are, and the beam: means have it where the view does."""
+    beam = scale * (np.array(view.centre_px) + 0.5) - 0.5
+    return beam + 0.5 * scale * bank.sites.astype(np.float64) @ view.lattice_px, beam
 
 
 def _inside(at: Float[np.ndarray, "site 2"], shape: tuple[int, int]) -> Bool[np.ndarray, " site"]:
