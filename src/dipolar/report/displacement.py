@@ -266,4 +266,4 @@ def draw_wheel(axes: Axes, *, radius: float, unit: str) -> None:
         (0, -1.08, "−90°", "center", "top"),
     ):
         axes.text(x, y, words, size=6.5, color=style.QUIET, ha=across, va=along)
-    axes.text(0, -1.5, f"full colour at {number(radius)} {unit}", size=7, ha="center", va="top")
+    axes.text(0, -1.5, f"full colour at {number(radius, 2)} {unit}", size=7, ha="center", va="top")

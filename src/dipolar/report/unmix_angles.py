@@ -104,7 +104,7 @@ def _dipole_maps(unmixed: Unmixed, found: Angles, tiles: Tiles) -> Section:
         maps.append(("angle", colour.displacement_colours(turns, full_radius=1.0)))
     if measured(unmixed):
         shades, full, _ = direction_colours(unmixed)
-        maps.append((f"measured, full colour at {number(full)} {unit}", shades))
+        maps.append((f"measured, full colour at {number(full, 2)} {unit}", shades))
     room = style.TWO_COLUMNS_MM - 30.0
     width, height, places = map_places(tiles, len(maps), room=room)
     tall = max(places[-1][1] + height, 40.0)
