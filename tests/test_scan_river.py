@@ -119,8 +119,9 @@ def test_the_folder_is_complete_and_verifies(river, tmp_path):
 
 def test_the_report_says_how_to_repeat_it(river):
     said = (river / "map" / "report.html").read_text(encoding="utf-8")
-    assert "dipolar scan map scan.h5 --model model.safetensors" in said
-    assert "sha256 of model.safetensors" in said and "sha256 of scan.h5" not in said
+    scan, model, labels = river / "made" / "scan.h5", river / "model.safetensors", river / "labels.db"
+    assert f"dipolar scan map {scan} --model {model} --labels {labels}" in html.unescape(said)
+    assert f"sha256 of {model}" in said and f"sha256 of {labels}" in said and f"sha256 of {scan}" not in said
 
 
 def test_json_is_one_object_with_what_the_tables_say(river):
@@ -191,7 +192,9 @@ def test_who_stops_a_map_goes_on_with_the_same_command(river, tmp_path, monkeypa
     for name in TABLES:
         once, twice = table(river / "map" / name), table(tmp_path / "map" / name)
         assert len(once) == len(twice) and [row.get("label") for row in once] == [row.get("label") for row in twice]
-        for column in once[0].keys() - {"label", "before", "after"}:  # blocks of another size add in another order
+        assert [row.get("flag_names") for row in once] == [row.get("flag_names") for row in twice]
+        words = {"label", "before", "after", "flag_names"}
+        for column in once[0].keys() - words:  # blocks of another size add in another order
             values = [[float(row[column] or "nan") for row in rows] for rows in (once, twice)]
             np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-4)
 
@@ -237,7 +240,13 @@ def test_labels_of_another_scan_are_refused(river, other, tmp_path):
 
 
 def test_a_model_put_to_another_scan_says_what_is_not_known(river, other):
-    found = dipolar.map_scan(other / "made" / "scan.h5", river / "model", virtual=False)
+    order: list[str] = []
+    found = dipolar.map_scan(
+        other / "made" / "scan.h5", river / "model", virtual=False, tell=order.append,
+        progress=lambda step, part: order.append(step),
+    )  # fmt: skip
+    # before any pattern is looked at
+    assert order[0] in found.record.notes and "learned from another scan" in order[0] and "look" not in order[0]
     assert found.validation is None and not found.map.virtual
     assert any("learned from another scan" in note for note in found.record.notes)
     truth = table(other / "made" / "truth_domains.csv")

@@ -73,6 +73,13 @@ def test_labels_of_another_scan_are_not_shown(scan):
         map_scan(scan, labels=labels)
 
 
+def test_settings_of_ghosts_are_refused_before_any_pattern_is_looked_at(scan):
+    steps: list[str] = []
+    with pytest.raises(SettingsError, match="needs clicks"):
+        map_scan(scan, ghosts="clicks", progress=lambda step, part: steps.append(step))
+    assert steps == []
+
+
 @pytest.mark.parametrize("other", [{"skip": 3}, {"select": "b"}, {"patterns": 64}, {"virtual": False}])
 def test_finished_blocks_are_of_one_scan_and_one_way_to_look(scan, other):
     assert key_of_work(scan, None, None, ScanMapSettings()) != key_of_work(scan, None, None, ScanMapSettings(**other))

@@ -55,9 +55,15 @@ def map_(
 
     folder = target_of(out, scan)
     work = work_folder(folder)
+    early: list[str] = []
+
+    def tell(sentence: str) -> None:
+        early.append(sentence)
+        show.note(f"note: {sentence}")
+
     try:
         with show.progress_bars() as progress:
-            result = write_map(scan, model, folder, labels=labels, settings=wanted, progress=progress)
+            result = write_map(scan, model, folder, labels=labels, settings=wanted, progress=progress, tell=tell)
     except KeyboardInterrupt:
         kept = f"what was finished is kept in {work}, and the same command goes on from there"
         raise KeyboardInterrupt(f"interrupted; {kept}" if blocks_kept(folder) else "") from None
@@ -67,5 +73,5 @@ def map_(
     for text in headline_of(result):
         show.line(text)
     show.line(str(folder / "report.html"))
-    for sentence in result.record.notes:
+    for sentence in (note for note in result.record.notes if note not in early):
         show.note(f"note: {sentence}")

@@ -31,9 +31,17 @@ from dipolar.measure.order_classes import LearnedOrder
 from dipolar.measure.virtual import usual_images
 from dipolar.recipes.record import Clock
 from dipolar.recipes.scan_ghosts import check_no_ghosts, rule_for
+from dipolar.recipes.scan_label import labels_for
 from dipolar.recipes.scan_lattice import notes_on_lattice, view_for
 from dipolar.recipes.scan_look import Judge, Look
-from dipolar.recipes.scan_map_record import key_of_work, notes_of, record_of, validation_of
+from dipolar.recipes.scan_map_record import (
+    files_read,
+    key_of_work,
+    notes_of,
+    notes_on_owner,
+    record_of,
+    validation_of,
+)
 from dipolar.recipes.scan_settings import ScanMapSettings, check_idle
 from dipolar.recipes.scan_train import check_owner
 from dipolar.recipes.scan_unlabelled import (
@@ -59,10 +67,11 @@ def map_scan(
     model: str | Path | AbstractPatternClassifier | None = None,
     *,
     settings: ScanMapSettings | None = None,
-    labels: Labels | None = None,
+    labels: str | Path | Labels | None = None,
     executor: AbstractExecutor | None = None,
     work: Path | None = None,
     progress: Progress = silent,
+    tell: Callable[[str], None] | None = None,
     **changes: Any,
 ) -> ScanResult:
     """Return the domains of a scan: what a classifier says of every pattern, conventional images, walls.
@@ -79,7 +88,7 @@ def map_scan(
     settings
         How to map; None takes the defaults.
     labels
-        What the classifier learned from, to be shown on the map.
+        What the classifier learned from, to be shown on the map: a journal, a table, or `Labels`.
     executor
         Who does the work; None: as the settings say.
     work
@@ -87,6 +96,8 @@ def map_scan(
         nothing. Whoever calls removes it once the result is written.
     progress
         Told how far it has come.
+    tell
+        Told in a sentence, before any pattern is looked at, that the model learned from another scan.
     **changes
         Settings to change by name, for example ``workers=2, follow=True``.
 
@@ -105,11 +116,18 @@ def map_scan(
         check_idle(settings, "patience_s", needs="--follow")
     executor = executor or executor_for(settings)
     opened = open_scan(scan, growing=settings.follow, **settings.opening) if not isinstance(scan, Scan) else scan
-    if labels is not None:
-        check_owner(labels, opened)
+    said = labels if isinstance(labels, Labels | None) else labels_for(opened, labels)
+    if said is not None:
+        check_owner(said, opened)
     classifier = model if isinstance(model, AbstractPatternClassifier | None) else load_classifier(model)
-    if classifier is not None:
+    if classifier is None:
+        rule_for(settings)
+    else:
         check_no_ghosts(settings, why="a trained model knows what it looks at.")
+    strange = notes_on_owner(opened, classifier)
+    if tell is not None:
+        for sentence in strange:
+            tell(sentence)
     clock = Clock(progress)
     key = key_of_work(opened, classifier, model, settings)
     with clock("finding beam and lattice"):
@@ -134,12 +152,12 @@ def map_scan(
         means = mean_patterns(opened, scan_map, view)
     own = classifier is not None and same_scan(classifier.key, opened.key)
     before = notes_without_labels(judge.learned, opened) if isinstance(judge, Unlabelled) else ()
-    before = (*before, *notes_on_lattice(classifier, opened, view))
+    notes = (*before, *notes_on_lattice(classifier, opened, view), *strange, *notes_of(classifier, scan_map))
     return ScanResult(
         map=scan_map,
         domains=domains,
-        record=record_of(opened, model, settings, clock, (*before, *notes_of(opened, classifier, scan_map))),
-        labels=labels,
+        record=record_of(opened, files_read(scan, model, labels), settings, clock, notes),
+        labels=said,
         validation=validation_of(classifier) if classifier is not None and own else None,
         means=means,
         view=view,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,20 @@ def validation_of(classifier: AbstractPatternClassifier) -> ScanValidation | Non
     )
 
 
-def notes_of(scan: Scan, classifier: AbstractPatternClassifier | None, scan_map: ScanMap) -> tuple[str, ...]:
+def notes_on_owner(scan: Scan, classifier: AbstractPatternClassifier | None) -> tuple[str, ...]:
+    """Return a sentence where a model learned from another scan; nothing of the patterns is needed for it."""
+    if classifier is None or same_scan(classifier.key, scan.key):
+        return ()
+    return (
+        f"The model learned from another scan ({classifier.key or 'it does not say which'}, and {scan.name} is "
+        f"{scan.key}): how right it is here is not known, only which patterns are unlike those it learned from. To "
+        "know it, label some patterns of this scan and train on them.",
+    )
+
+
+def notes_of(classifier: AbstractPatternClassifier | None, scan_map: ScanMap) -> tuple[str, ...]:
     """Return sentences that a reader of the map should know."""
     notes = [] if classifier is None else list(classifier.notes)
-    if classifier is not None and not same_scan(classifier.key, scan.key):
-        notes.append(
-            "The model learned from another scan: how right it is here is not known, only which patterns are unlike "
-            "those it learned from."
-        )
     read = np.isfinite(scan_map.probability).all(axis=2)
     for flag, words in (
         (Flag.UNKNOWN_CLASS, "are unlike those of every class that was labelled"),
@@ -60,25 +65,49 @@ def notes_of(scan: Scan, classifier: AbstractPatternClassifier | None, scan_map:
     return tuple(notes)
 
 
-def record_of(scan: Scan, model: object, settings: ScanMapSettings, clock: Clock, notes: tuple[str, ...]) -> Record:
-    """Return what made the map; the scan is named by its key, as hashing terabytes would take longer than the map."""
-    record = Record(
+def files_read(scan: object, model: object, labels: object) -> tuple[Path | None, dict[str, str]]:
+    """Return the file of the scan, and path → sha256 of the model and the labels: those that are files, as named."""
+    sums = {} if not isinstance(model, str | Path) else sum_of(model)
+    if isinstance(labels, str | Path):
+        sums |= {str(labels): sha256_of(labels)}
+    return Path(scan) if isinstance(scan, str | Path) else None, sums
+
+
+def record_of(
+    scan: Scan,
+    files: tuple[Path | None, dict[str, str]],
+    settings: ScanMapSettings,
+    clock: Clock,
+    notes: tuple[str, ...],
+) -> Record:
+    """Return what made the map; the scan is named by its key, as hashing terabytes would take longer than the map.
+
+    Parameters
+    ----------
+    scan
+        The scan.
+    files
+        From `files_read`.
+    settings, clock, notes
+        What else is to be written down.
+    """
+    path, sums = files
+    return Record(
         settings=settings.model_dump(),
         versions=versions(networks=True, more=("scikit-learn",)),
-        inputs={scan.name: f"key {scan.key}"},
+        inputs={scan.name if path is None else str(path): f"key {scan.key}", **sums},
         timings_s=clock.seconds,
         created=now(),
         notes=notes,
     )
-    return record if not isinstance(model, str | Path) else replace(record, inputs={**record.inputs, **sum_of(model)})
 
 
 def sum_of(model: str | Path) -> dict[str, str]:
-    """Return file name → sha256 of the tensors of a model."""
+    """Return path, as it was named → sha256 of the tensors of a model."""
     from dipolar.learn.model_file import model_paths
 
     tensors, _ = model_paths(model)
-    return {tensors.name: sha256_of(tensors)}
+    return {str(tensors): sha256_of(tensors)}
 
 
 def key_of_work(
@@ -99,6 +128,7 @@ def key_of_work(
         files = [Path(name) for name in (settings.parent, settings.child) if name is not None]
         told["files"] = [sha256_of(path) for path in files if path.is_file()]
     else:
-        told["model"] = sum_of(model) if isinstance(model, str | Path) else classifier.kind
+        # wherever the file of the model lies
+        told["model"] = list(sum_of(model).values()) if isinstance(model, str | Path) else classifier.kind
         told["learned"] = {"key": classifier.key, "names": classifier.names, "metrics": dict(classifier.metrics)}
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,7 @@ from dipolar.core.flags import Flag
 from dipolar.core.scanning import ScanResult
 from dipolar.io import result_folder, save, write_run_json
 from dipolar.io.scan_tables import write_scan_tables
-from dipolar.io.scans import open_scan
 from dipolar.recipes.results import check_out
-from dipolar.recipes.scan_label import labels_for
 from dipolar.recipes.scan_map import map_scan
 from dipolar.recipes.scan_settings import ScanMapSettings
 from dipolar.report.scan_page import render_scan_figures, write_scan_figures, write_scan_report
@@ -97,6 +95,7 @@ def write_map(
     labels: Path | None = None,
     settings: ScanMapSettings | None = None,
     progress: Progress = silent,
+    tell: Callable[[str], None] | None = None,
 ) -> ScanResult:
     """Map a scan into a folder, whole or not at all; what was stopped goes on.
 
@@ -112,6 +111,8 @@ def write_map(
         How to map.
     progress
         Told how far it has come.
+    tell
+        As for `map_scan`.
 
     Raises
     ------
@@ -120,10 +121,7 @@ def write_map(
     """
     settings = settings or ScanMapSettings()
     with in_progress(folder) as work:
-        said = None
-        if labels is not None:
-            said = labels_for(open_scan(scan, growing=settings.follow, **settings.opening), labels)
-        result = map_scan(scan, model, settings=settings, labels=said, work=work, progress=progress)
+        result = map_scan(scan, model, settings=settings, labels=labels, work=work, progress=progress, tell=tell)
         write_result(result, folder, formats=settings.figure_formats, progress=progress)
     return result
 
