@@ -89,7 +89,7 @@ def test_finished_blocks_are_of_one_scan_and_one_way_to_look(scan, other):
 
 @pytest.mark.parametrize(
     ("idle", "needs"),
-    [({"size_px": 32}, "small"), ({"teach": False}, "small"), ({"reading": "drawn"}, "published")],
+    [({"size_px": 32}, "small"), ({"reading": "drawn"}, "published")],
 )
 def test_settings_without_effect_are_refused(scan, idle, needs):
     with pytest.raises(SettingsError, match=f"{next(iter(idle))} says something only with --classifier {needs}"):

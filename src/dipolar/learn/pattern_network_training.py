@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, Shaped
+from jaxtyping import Int, Int32, Shaped
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
@@ -33,8 +33,6 @@ ROUNDS = 3
 """Repetitions in which what moves in coarse pixels is told from noise."""
 OTHER_DOSE = 2.0
 """Factor beyond the doses of the training from which the dose is another one."""
-TAUGHT = 1.0
-"""Weight of all that another classifier says, over that of the labels."""
 
 Network = TypeVar("Network", bound=AbstractNetworkClassifier)
 
@@ -55,8 +53,6 @@ class Examples:
     """Part of each label, held out in two halves (`dipolar.learn.pattern_scores.folds_of`); None: at random."""
     others: Shaped[np.ndarray, "pattern y x"] | None = None
     """Patterns of the scan without a label, which tell what is familiar."""
-    taught: Float32[np.ndarray, "pattern class"] | None = None
-    """Share of each class in the `others`, as another classifier told: they are then learned from as well."""
 
 
 def train_small(
@@ -185,11 +181,6 @@ def _trained(
     patterns = np.asarray(examples.patches[rows], dtype=np.float32)
     target = np.eye(classes, dtype=np.float32)[examples.label[rows]]
     weight = class_weights(examples.label[rows], classes)
-    if examples.others is not None and examples.taught is not None:
-        each = TAUGHT * weight.sum() / max(len(examples.taught), 1)
-        patterns = np.concatenate([patterns, np.asarray(examples.others, dtype=np.float32)])
-        target = np.concatenate([target, examples.taught])
-        weight = np.concatenate([weight, np.full(len(examples.taught), each)])
     if network is None:
         architecture = {"size_px": patterns.shape[1], "classes": classes}
         network = build_pattern_network("small", architecture, seed=seed)

@@ -168,11 +168,6 @@ class ScanTrainSettings(LookSettings):
         "released",
         description="Which of the three sizes of the published network: of the code, the figure, or the text.",
     )
-    teach: bool = Field(
-        True,
-        description="Whether small also learns from what the bank says of patterns without a label, where the crystal "
-        "has a lattice.",
-    )
     seed: int = Field(0, ge=0, description="Seed of all that is random; the same seed gives the same model.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import LabelError
@@ -126,10 +126,10 @@ def look_for(scan: Scan, settings: ScanTrainSettings, *, progress: Progress = si
     """Return what the classifier that is asked for shall see of every pattern."""
     rule = rule_for(settings)
     if settings.classifier != "small":
-        check_idle(settings, "size_px", "teach", needs="--classifier small")
+        check_idle(settings, "size_px", needs="--classifier small")
     if settings.classifier != "published":
         check_idle(settings, "reading", needs="--classifier published")
-    if settings.classifier == "published" or (settings.classifier == "small" and not settings.teach):
+    if settings.classifier != "bank":
         check_no_ghosts(settings, why=f"{settings.classifier} sees whole patterns, and needs not be told of ghosts.")
     view = look_at(scan, patterns=settings.patterns, progress=progress)
     if settings.classifier == "bank":
@@ -210,25 +210,7 @@ def taught(
     )
     if settings.classifier == "published":
         return train_published(examples, reading=settings.reading, progress=progress, **shared)
-    if settings.teach and np.isfinite(look.view.lattice_px).all():
-        examples = replace(examples, taught=from_bank(scan, labels, look, labelled, seen.numbers[others], settings))
     return train_small(examples, progress=progress, **shared)
-
-
-def from_bank(
-    scan: Scan,
-    labels: Labels,
-    look: Look,
-    labelled: Pool,
-    others: Int64[np.ndarray, " other"],
-    settings: ScanTrainSettings,
-) -> Float32[np.ndarray, "other class"]:
-    """Return the share of each class in patterns without a label, as the bank tells it after the same labels."""
-    through = Look(view=look.view, bank=bank_for(look.view, rule_for(settings)))
-    seen = look_over(scan, through, np.union1d(labelled, others).astype(np.int64))
-    told = taught(scan, labels, through, seen, labelled, settings)
-    rows = seen.rows(others)
-    return told.mixture(seen.seen[rows], seen.counts[rows])
 
 
 def by_position(labels: Labels) -> float:
