@@ -18,8 +18,9 @@ from dipolar.learn.patterns import AbstractPatternClassifier, Answers, Kind, Wan
 
 COARSE_PX = 32
 """Edge of the coarse patterns in which it is judged what is familiar."""
-BATCH = 64
-"""Patterns that a network sees at a time, always as many: what it says must not depend on how a scan is cut."""
+BATCH, BATCH_PX = 64, 1 << 20
+"""Patterns that a network sees at a time, always as many: what it says must not depend on how a scan is cut; and pixels
+of them, since what is between the layers of 64 patterns of 256 px takes half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,13 +97,13 @@ def look(network: PatternNetwork, patches: Shaped[np.ndarray, "pattern y x"]) ->
     patches
         Counts, centred and binned.
     """
-    count = len(patches)
+    count, batch = len(patches), min(BATCH, max(1, BATCH_PX // int(np.prod(patches.shape[1:]))))
     logits: list[np.ndarray] = []
     with torch.inference_mode():
-        for start in range(0, max(count, 1), BATCH):
-            part = np.asarray(patches[start : start + BATCH], dtype=np.float32)
-            if len(part) < BATCH:
-                part = np.concatenate([part, np.zeros((BATCH - len(part), *part.shape[1:]), dtype=np.float32)])
+        for start in range(0, max(count, 1), batch):
+            part = np.asarray(patches[start : start + batch], dtype=np.float32)
+            if len(part) < batch:
+                part = np.concatenate([part, np.zeros((batch - len(part), *part.shape[1:]), dtype=np.float32)])
             x = network.prepared(part)
             logits.append(network(x.contiguous(memory_format=torch.channels_last)).numpy())
     told = np.concatenate(logits)[:count].astype(np.float64)
