@@ -70,6 +70,19 @@ def test_what_is_clipped_is_expected_beyond_and_nothing_changes_where_nothing_is
     )
 
 
+def test_a_wall_is_half_way_between_what_its_classes_seem_to_hold():
+    """Where a classifier has the corner of one class wrong, shares are too large by as much on its side."""
+    off = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        through = (13.0 + rng.uniform(-2.0, 2.0), 15.0 + rng.uniform(-2.0, 2.0))
+        share, normal = handmade.line((26, 30), rng.uniform(20.0, 70.0), 1.5, through)
+        wrong = np.stack([0.9 * share[..., 0], 0.1 + 0.9 * share[..., 1]], axis=2)
+        wall = domains_of(handmade.scan_map(noisy(wrong, 0.05, rng), mixture=True)).walls[0]
+        off.append(np.mean((wall.points - through) @ normal) * (1.0 if wall.after == "vertical" else -1.0))
+    assert abs(np.mean(off)) < 0.03  # equal shares are 0.085 steps away
+
+
 @pytest.mark.parametrize("width", [1.5, 3.0])
 def test_points_of_walls_lie_within_their_sigma_beside_the_class_none_too(width):
     far: dict[str, list[np.ndarray]] = {"none": [], "other": []}

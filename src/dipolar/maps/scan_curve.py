@@ -112,6 +112,7 @@ def moved(
     distance: Float[np.ndarray, " position"],
     share: Float[np.ndarray, " position"],
     half_width: float,
+    plateaus: tuple[float, float] = (0.0, 1.0),
 ) -> ScanCurve:
     """Return the curve moved to where the positions beside it say, all those within the wall instead of two per row.
 
@@ -128,10 +129,13 @@ def moved(
         Share of the class after the wall there.
     half_width
         ξ in probe steps.
+    plateaus
+        Share far before the wall and far after it: the wall is half way between.
     """
     model = np.tanh(distance / half_width)
-    slope = 0.5 * (1.0 - model**2) / half_width
-    left = share - 0.5 * (1.0 + model)
+    low, high = plateaus
+    slope = 0.5 * (high - low) * (1.0 - model**2) / half_width
+    left = share - low - 0.5 * (high - low) * (1.0 + model)
     count, mode = len(curve.points), "wrap" if curve.ends is None else "nearest"
     width = curve.smoothing / SPACING
     push, pull, noise = (

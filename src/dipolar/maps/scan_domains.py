@@ -166,7 +166,8 @@ def _wall(
     for _ in range(MOVES):
         if not width.likely >= WIDE:
             break
-        curve = moved(curve, nearest[good], distance[good], share[good], 0.5 * width.likely)
+        plateaus = width.low, width.high
+        curve = moved(curve, nearest[good], distance[good], share[good], 0.5 * width.likely, plateaus)
         nearest, distance, beside = _beside(curve, at)
         good = usable & beside
         width = width_of(distance[good], share[good], blur=_rms(curve.scatter), clipped=classes.shares_known)

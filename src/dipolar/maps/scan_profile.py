@@ -39,6 +39,10 @@ class Width:
     """The median in any case: what the grid of positions makes of the wall depends on it."""
     noise: float
     """RMS residual of the share of a position."""
+    low: float = 0.0
+    """Share far before the wall, as clipped noise lets one tell it."""
+    high: float = 1.0
+    """Share far after it."""
 
     @property
     def row_error(self) -> float:
@@ -104,7 +108,7 @@ def width_of(
     rows, columns = (np.flatnonzero((log_density > log_density.max() - 9.0).any(axis=axis)) for axis in (1, 0))
     widths = np.geomspace(widths[max(rows[0] - 1, 0)], widths[min(rows[-1] + 1, len(widths) - 1)], 31)
     places = np.linspace(places[max(columns[0] - 1, 0)], places[min(columns[-1] + 1, len(places) - 1)], 17)
-    log_density, _ = _evaluate(binned, noise, widths, places)
+    log_density, best = _evaluate(binned, noise, widths, places)
     density = np.exp(log_density - log_density.max()).sum(axis=1) * widths  # per log ξ
     spread = np.cumsum(0.5 * (density + np.concatenate([[0.0], density[:-1]])))
     low, middle, high, bound = (
@@ -114,7 +118,14 @@ def width_of(
     free = float(np.sqrt(max(middle**2 - 12.0 / np.pi**2 * blur**2, 0.0)))
     if above_none < TOLD or free < 0.3 * middle:
         return Width(width=2.0 * bound, sigma=float("nan"), likely=2.0 * free, noise=noise)
-    return Width(width=2.0 * free, sigma=(high - low) * middle / free, likely=2.0 * free, noise=noise)
+    return Width(
+        width=2.0 * free,
+        sigma=(high - low) * middle / free,
+        likely=2.0 * free,
+        noise=noise,
+        low=best.low,
+        high=best.high,
+    )
 
 
 def _beyond(limit: Float[np.ndarray, " position"]) -> Float[np.ndarray, " position"]:
