@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from dipolar.cli import show
 from dipolar.cli.options import chosen, show_settings
 from dipolar.recipes.study_settings import CrossSettings, LabelsSettings, NoiseSettings
+from dipolar.recipes.study_tilt_settings import TiltSettings
 
 if TYPE_CHECKING:
     from dipolar.recipes.study_results import Study
@@ -129,6 +130,47 @@ def labels(
     for text in headline(study):
         show.line(text)
     show.line(f"{out}/figure.png")
+
+
+@app.command
+def tilt(
+    *,
+    out: Path,
+    settings: Path | None = None,
+    options: Annotated[TiltSettings | None, Parameter(name="*")] = None,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Simulate a crystal under a tilted beam by multislice, and tell how far its sublattices seem to move apart.
+
+    With Ctrl-C it stops, and the same command goes on from there.
+
+    Parameters
+    ----------
+    out
+        Folder for tilt.csv, figure.png and run.json, written whole or not at all; until then, work lies in OUT.work.
+    settings
+        TOML file with any of the settings below; options on the command line win over it.
+    show_
+        Print the complete settings, as TOML, before the run.
+    json
+        Print one JSON object on standard output, and everything else on standard error.
+    """
+    wanted = chosen(TiltSettings(), settings, options)
+    if show_:
+        show_settings(wanted, json=json)
+
+    from dipolar.recipes.study_tilt_result import headline, overview, write_tilt_study
+
+    with _going_on(out), show.progress_bars() as progress:
+        study = write_tilt_study(out, settings=wanted, progress=progress)
+    if json:
+        show.as_json({"status": "done", "study": "tilt", **overview(study), "out": str(study.out)})
+        return
+    for text in headline(study):
+        show.line(text)
+    for figure in sorted(study.out.glob("figure*.png")):
+        show.line(str(figure))
 
 
 @contextmanager

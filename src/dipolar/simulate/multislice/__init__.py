@@ -6,6 +6,7 @@ Needs PyTorch, which ``import dipolar.simulate`` does not: import it by its own 
 from dipolar.simulate.multislice.columns import fit_columns, nearest_distance_pm, sites_of
 from dipolar.simulate.multislice.diffraction import Reflections, diffraction
 from dipolar.simulate.multislice.images import AnnularImages, Fineness, annular_images
+from dipolar.simulate.multislice.mean_cell import formula_cell_parts, mean_cell
 from dipolar.simulate.multislice.optics import Microscope, wavelength_pm
 from dipolar.simulate.multislice.scattering import scattering_factor_pm
 
@@ -17,6 +18,8 @@ __all__ = [
     "annular_images",
     "diffraction",
     "fit_columns",
+    "formula_cell_parts",
+    "mean_cell",
     "nearest_distance_pm",
     "scattering_factor_pm",
     "sites_of",

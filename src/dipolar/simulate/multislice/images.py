@@ -36,7 +36,7 @@ PIECE = 24
 """Slices at most of which what the detector cares about is kept."""
 CACHE_BYTES = 2_000_000
 """Size of the waves, in both spaces, that go through the slices together on a CPU."""
-FIELD_PM, SPREAD = 1200.0, 0.35
+FIELD_PM, SPREAD = 1000.0, 0.1
 """Least field of a probe, and by how much it grows with the width 2αt that a probe has below a crystal: columns hold
 the beam together, so that little of it goes that far."""
 
@@ -357,5 +357,5 @@ def check_angles(
         raise SettingsError(
             f"waves must reach {needed:.0f} mrad here, to which the crystal scatters or the detector sees.",
             got=f"pixels of {pixel:.2f} pm, which reach {reached:.0f} mrad",
-            do=f"fineness=Fineness(pixel_pm={0.97 * pixel * reached / needed:.2f})",
+            do=f"take smaller ones: {0.97 * pixel * reached / needed:.2f} pm (pixel_pm)",
         )
