@@ -23,9 +23,9 @@ from dipolar.simulate.multislice import (
 )
 from dipolar.simulate.multislice.optics import mass_ratio
 from dipolar.simulate.multislice.plane import grid_of, period_of
-from dipolar.simulate.multislice.scattering import BOHR_PM
+from dipolar.simulate.multislice.scattering import BOHR_PM, projected_per_pm
 from dipolar.simulate.multislice.slices import cut
-from dipolar.simulate.multislice.thermal import Kind, diffuse_factor_pm2, mean_factor_pm
+from dipolar.simulate.multislice.thermal import Kind, amplitude_pm, born_factor_pm, diffuse_factor_pm2, mean_factor_pm
 
 EDGE_PM = 400.0
 COARSE = Fineness(pixel_pm=11.2, slice_pm=200.0, field_pm=800.0)
@@ -106,21 +106,37 @@ def fine_plane():
     return np.hypot(k[:, None], k[None]), size, pixel
 
 
-def test_diffuse_scattering_into_all_angles_is_the_variance_of_the_phase(fine_plane):
-    """The integral over all directions, against ⟨φ²⟩ - ⟨φ⟩² of a vibrating atom on a grid."""
+@pytest.mark.parametrize("number", [26, 83])
+def test_diffuse_scattering_into_all_angles_is_what_the_mean_wave_loses(fine_plane, number):
+    """The integral over all directions, against 1 - |⟨exp(iφ)⟩|² behind a vibrating atom on a grid."""
     q, size, pixel = fine_plane
-    rms = 8.0
+    rms, area = 8.0, (size * pixel) ** 2
     strength = mass_ratio(200.0) * wavelength_pm(200.0)
     smear = np.exp(-2.0 * (np.pi * rms * q) ** 2)
-    phase = np.fft.fft2(strength * scattering_factor_pm(26, q)).real / (size * pixel) ** 2
-    mean = np.fft.ifft2(np.fft.fft2(phase) * smear).real
-    square = np.fft.ifft2(np.fft.fft2(phase**2) * smear).real
-    radii = np.linspace(0.0, q.max(), 200)
-    factor = np.interp(q, radii, diffuse_factor_pm2([Kind(26, 1.0, rms)], radii, voltage_kv=200.0))
-    ours = np.fft.fft2(factor).real / (size * pixel) ** 2
-    variance = square - mean**2
+    phase = np.fft.fft2(strength * scattering_factor_pm(number, q)).real / area
+    mean = np.fft.ifft2(np.fft.fft2(np.exp(1j * phase)) * smear)
+    radii = np.linspace(0.0, 0.12, 200)
+    factor = np.interp(q, radii, diffuse_factor_pm2([Kind(number, 1.0, rms)], radii, voltage_kv=200.0), right=0.0)
+    ours = np.fft.fft2(factor).real / area
+    lost = 1.0 - np.abs(mean) ** 2
+    behind = 1.0 + 1j * strength * np.fft.fft2(mean_factor_pm([Kind(number, 1.0, rms)], q, voltage_kv=200.0)) / area
     for place in (0, 4, 8, 16):  # pixels from the nucleus
-        assert ours[0, place] == pytest.approx(variance[0, place], rel=0.02, abs=0.01 * variance[0, 0])
+        assert ours[0, place] == pytest.approx(lost[0, place], rel=0.02, abs=0.01 * lost[0, 0])
+        assert abs(behind[0, place] - mean[0, place]) < 0.02
+
+
+def test_light_atoms_scatter_as_born_says_and_heavy_ones_less():
+    q = np.array([0.0, 0.03, 0.06])
+    for number, low, high in ((1, 0.995, 1.001), (8, 0.97, 1.0), (83, 0.5, 0.95)):
+        ratio = np.abs(amplitude_pm(number, 200.0, q)) / scattering_factor_pm(number, q)
+        assert ((ratio > low) & (ratio < high)).all(), (number, ratio)
+
+
+def test_the_phase_of_an_atom_is_the_transform_of_its_amplitude(fine_plane):
+    q, size, pixel = fine_plane
+    ours = np.fft.fft2(scattering_factor_pm(38, q) * np.exp(-2.0 * (np.pi * 6.0 * q) ** 2)).real / (size * pixel) ** 2
+    place = np.arange(20, 100, 20)
+    assert ours[0, place] == pytest.approx(projected_per_pm(38, place * pixel), rel=0.03)
 
 
 def test_rings_of_a_detector_add_up():
@@ -137,7 +153,8 @@ def test_an_atom_at_rest_scatters_nothing_diffusely_and_chance_occupancy_does():
     mixed = [Kind(38, 0.5, 0.0), Kind(38, 0.5, 0.0)]  # two of the same kind are one
     assert np.abs(diffuse_factor_pm2(mixed, q, voltage_kv=200.0)).max() < 1e-12
     assert diffuse_factor_pm2([Kind(38, 0.5, 0.0)], q, voltage_kv=200.0)[0] > 1.0
-    assert mean_factor_pm(mixed, q) == pytest.approx(scattering_factor_pm(38, q))
+    assert born_factor_pm(mixed, q) == pytest.approx(scattering_factor_pm(38, q))
+    assert mean_factor_pm(mixed, q, voltage_kv=200.0) == pytest.approx(amplitude_pm(38, 200.0, q))
 
 
 # ----------------------------------------------------------------------------------------------------------- the grid

@@ -64,5 +64,6 @@ def formula_cell_parts(structure: Structure, number: int) -> tuple[int, int, int
     """
     atoms = int(np.count_nonzero(structure.numbers == number))
     edges = np.linalg.norm(structure.lattice_pm, axis=1)
-    choices = [parts for parts in product(range(1, atoms + 1), repeat=3) if int(np.prod(parts)) == atoms]
+    steps = range(1, atoms + 1)
+    choices = [(i, j, k) for i, j, k in product(steps, steps, steps) if i * j * k == atoms]
     return min(choices, key=lambda parts: float(np.std(np.log(edges / np.array(parts)))))

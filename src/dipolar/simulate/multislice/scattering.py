@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import kn
 
 from dipolar.core.errors import DataError
 
@@ -47,6 +48,16 @@ def scattering_factor_pm(number: int, q_per_pm: Float[np.ndarray, "..."]) -> Flo
     for a, b in zip(*table[number], strict=True):
         one = 1.0 / (1.0 + b * q2)
         found += a * one * (1.0 + one)  # the same as (2 + b q²) / (1 + b q²)²
+    return found
+
+
+def projected_per_pm(number: int, r_pm: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Return ∫ f(q) exp(2πi q·r) d²q of an atom at rest, in 1/pm: its phase over γλ at a distance r above 0."""
+    r = np.asarray(r_pm, dtype=np.float64)
+    found = np.zeros_like(r)
+    for a, b in zip(*_table()[number], strict=True):
+        x = 2.0 * np.pi * r / np.sqrt(b)
+        found += a * 2.0 * np.pi / b * (kn(0, x) + 0.5 * x * kn(1, x))
     return found
 
 

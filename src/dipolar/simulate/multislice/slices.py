@@ -13,10 +13,12 @@ from scipy.interpolate import CubicSpline
 from dipolar.core.errors import SettingsError
 from dipolar.simulate.multislice.optics import mass_ratio, wavelength_pm
 from dipolar.simulate.multislice.plane import SAME_PM, Grid, Period
-from dipolar.simulate.multislice.thermal import Kind, diffuse_factor_pm2, mean_factor_pm
+from dipolar.simulate.multislice.thermal import Kind, born_factor_pm, diffuse_factor_pm2, mean_factor_pm
 
 FEWEST = 2
 """Slices of a period at least: one would put all atoms into one plane."""
+TINY = 1e-4
+"""Probability of scattering below which it does not matter whether atoms overlap."""
 RADIAL = 64
 """Points at which the diffuse factors are computed, to be interpolated between."""
 
@@ -32,9 +34,10 @@ class Slices:
     phase: Float64[np.ndarray, "slice i j"]
     """Phase in radians that each gives to the elastic wave."""
     loss: Float64[np.ndarray, "slice i j"]
-    """Probability of diffuse scattering; 0 without absorption."""
-    seen: Float64[np.ndarray, "slice i j"]
-    """Part of it that the detector sees; 0 without absorption."""
+    """Exponent by which the intensity of the elastic wave falls; 0 without absorption."""
+    weight: Float64[np.ndarray, "slice i j"]
+    """Probability that an electron at each place is scattered diffusely into the detector; 0 without absorption. Into
+    all directions it would be what the wave loses, 1 - exp(-loss)."""
 
     @property
     def transmission(self) -> Complex64[np.ndarray, "slice i j"]:
@@ -42,15 +45,6 @@ class Slices:
         factor = np.exp(1j * self.phase - 0.5 * self.loss)
         length = np.linalg.norm(self.grid.frequencies_per_pm, axis=-1)
         return np.fft.ifft2(np.where(length <= self.grid.band_per_pm, np.fft.fft2(factor), 0.0)).astype(np.complex64)
-
-    @property
-    def weight(self) -> Float64[np.ndarray, "slice i j"]:
-        """Return what of an electron at each place is detected; with all directions, what the wave loses: 1-exp(-P)."""
-        return self.seen * np.where(np.abs(self.loss) > 1e-9, -np.expm1(-self.loss) / _not_zero(self.loss), 1.0)
-
-
-def _not_zero(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    return np.where(np.abs(values) > 1e-9, values, 1.0)
 
 
 def cut(
@@ -96,25 +90,30 @@ def cut(
     thickness = period.depth_pm / count
     depth = (period.positions_pm[:, 2] - _surface(period, thickness, top_pm)) % period.depth_pm
     slice_of = np.minimum((depth / thickness).astype(np.int64), count - 1)
-    shape = (count, *grid.shape)
-    phase, loss, seen = (np.zeros(shape, dtype=np.complex128) for _ in range(3))
+    phase, loss, all_lost, seen = (np.zeros((count, *grid.shape)) for _ in range(4))
     lengths = np.linalg.norm(grid.frequencies_per_pm, axis=-1)
-    farthest = float(lengths.max())
     strength = mass_ratio(voltage_kv) * wavelength_pm(voltage_kv)
-    for site, members in _sites(period):
-        where = [(slice_of[atom], _wave(period.positions_pm[atom, :2], grid)) for atom in members]
-        factors = [(phase, strength * mean_factor_pm(site, lengths))]
-        if absorption:
-            inner, outer = detector_per_pm
-            every = _diffuse(site, farthest, voltage_kv, 0.0, None)
-            detected = _diffuse(site, farthest, voltage_kv, inner, outer)
-            factors += [(loss, every(lengths)), (seen, detected(lengths))]
-        for total, factor in factors:
-            for number, wave in where:
-                total[number] += factor * wave
     pixels = grid.shape[0] * grid.shape[1] / period.area_pm2
-    real = [np.fft.ifft2(total).real * pixels for total in (phase, loss, seen)]
-    return Slices(grid=grid, thickness_pm=thickness, phase=real[0], loss=real[1], seen=real[2])
+    for site, members in _sites(period):
+        farthest = float(lengths.max())
+        born = strength * born_factor_pm(site, lengths)
+        if absorption:
+            mean = strength * mean_factor_pm(site, lengths, voltage_kv=voltage_kv)
+            detected = _diffuse(site, farthest, voltage_kv, *detector_per_pm)(lengths)
+        for atom in members:
+            wave, here = _wave(period.positions_pm[atom, :2], grid), slice_of[atom]
+            if not absorption:
+                phase[here] += np.fft.ifft2(born * wave).real * pixels
+                continue
+            behind = 1.0 + 1j * np.fft.ifft2(mean * wave) * pixels
+            phase[here] += np.angle(behind)
+            loss[here] -= 2.0 * np.log(np.abs(behind))
+            all_lost[here] += 1.0 - np.square(np.abs(behind))
+            seen[here] += np.fft.ifft2(detected * wave).real * pixels
+    # where atoms of one slice overlap, less is lost than by each alone
+    there = all_lost > TINY
+    ratio = np.where(there, -np.expm1(-loss) / np.where(there, all_lost, 1.0), 1.0)
+    return Slices(grid=grid, thickness_pm=thickness, phase=phase, loss=loss, weight=seen * np.clip(ratio, 0.0, 1.0))
 
 
 @lru_cache(maxsize=64)
@@ -140,10 +139,11 @@ def _surface(period: Period, thickness_pm: float, top_pm: float) -> float:
 
 
 def _wave(place_pm: Float[np.ndarray, " 2"], grid: Grid) -> Complex128[np.ndarray, "i j"]:
-    """Return the transform of a point at a place."""
+    """Return the transform of a point at a place, without the last frequency, which has no opposite one."""
     one, two = np.linalg.solve(grid.vectors_pm.T, place_pm)
     indices = grid.indices
-    return np.exp(-2j * np.pi * (indices[..., 0] * one + indices[..., 1] * two))
+    paired = (2 * np.abs(indices) < np.array(grid.shape)).all(axis=-1)
+    return np.where(paired, np.exp(-2j * np.pi * (indices[..., 0] * one + indices[..., 1] * two)), 0.0)
 
 
 def _sites(period: Period) -> Iterator[tuple[tuple[Kind, ...], Int[np.ndarray, " member"]]]:
