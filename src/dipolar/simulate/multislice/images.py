@@ -141,6 +141,7 @@ def annular_images(
     )  # fmt: skip
     slices = cut(
         period, grid, voltage_kv=microscope.voltage_kv, slice_pm=fine.slice_pm, absorption=absorption, top_pm=top_pm,
+        aperture_per_pm=microscope.aperture_per_pm,
         detector_per_pm=(
             microscope.frequency_per_pm(microscope.inner_mrad), microscope.frequency_per_pm(microscope.outer_mrad)
         ),

@@ -54,6 +54,7 @@ def cut(
     voltage_kv: float,
     slice_pm: float,
     detector_per_pm: tuple[float, float],
+    aperture_per_pm: float = 0.0,
     absorption: bool = True,
     top_pm: float = 0.0,
 ) -> Slices:
@@ -74,6 +75,8 @@ def cut(
         Thickness that slices have at most.
     detector_per_pm
         Where the detector begins and ends, in scattering vectors.
+    aperture_per_pm
+        Radius of the aperture that waves come from; 0 is a plane wave.
     absorption
         Whether diffuse scattering is taken from the wave and given to the detector.
     top_pm
@@ -99,7 +102,7 @@ def cut(
         born = strength * born_factor_pm(site, lengths)
         if absorption:
             mean = strength * mean_factor_pm(site, lengths, voltage_kv=voltage_kv)
-            detected = _diffuse(site, farthest, voltage_kv, *detector_per_pm)(lengths)
+            detected = _diffuse(site, farthest, voltage_kv, *detector_per_pm, aperture_per_pm)(lengths)
         for atom in members:
             wave, here = _wave(period.positions_pm[atom, :2], grid), slice_of[atom]
             if not absorption:
@@ -118,14 +121,14 @@ def cut(
 
 @lru_cache(maxsize=64)
 def _diffuse(
-    site: tuple[Kind, ...], farthest: float, voltage_kv: float, inner_per_pm: float, outer_per_pm: float | None
+    site: tuple[Kind, ...], farthest: float, voltage_kv: float, inner: float, outer: float, aperture: float
 ) -> CubicSpline:
     """Return the diffuse factor of a site by the length of q; kept, as one study asks for the same ones again."""
     radii = np.linspace(0.0, farthest, RADIAL)
-    return CubicSpline(
-        radii,
-        diffuse_factor_pm2(site, radii, voltage_kv=voltage_kv, inner_per_pm=inner_per_pm, outer_per_pm=outer_per_pm),
+    values = diffuse_factor_pm2(
+        site, radii, voltage_kv=voltage_kv, inner_per_pm=inner, outer_per_pm=outer, aperture_per_pm=aperture
     )
+    return CubicSpline(radii, values)
 
 
 def _surface(period: Period, thickness_pm: float, top_pm: float) -> float:

@@ -106,6 +106,7 @@ def diffuse_factor_pm2(
     voltage_kv: float,
     inner_per_pm: float = 0.0,
     outer_per_pm: float | None = None,
+    aperture_per_pm: float = 0.0,
 ) -> Float[np.ndarray, " q"]:
     """Return P(q) of a site: its transform is the probability of diffuse scattering of an electron at r.
 
@@ -119,13 +120,21 @@ def diffuse_factor_pm2(
         High tension.
     inner_per_pm, outer_per_pm
         Lengths of s that are counted; None counts all directions, to a right angle.
+    aperture_per_pm
+        Radius of the aperture that the plane waves come from: the detector is centred on it, and not on the mean of
+        each two of them, which is anywhere in a disk of that radius less q/2.
     """
     wave = wavelength_pm(voltage_kv)
-    outer = 1.0 / wave if outer_per_pm is None else outer_per_pm
+    whole = outer_per_pm is None
+    inner, outer = (0.0, 1.0 / wave) if outer_per_pm is None else (inner_per_pm, outer_per_pm)
+    first, last = (inner, outer) if whole else (max(inner - aperture_per_pm, 0.0), outer + aperture_per_pm)
     nodes, weights = np.polynomial.legendre.leggauss(RADII)
     share = 0.5 * (nodes + 1.0)
-    s = inner_per_pm + (outer - inner_per_pm) * np.square(share)  # dense where f is large
-    ring = weights * share * (outer - inner_per_pm) * s
+    s = first + (last - first) * np.square(share)  # dense where f is large
+    ring = weights * share * (last - first) * s
+    if not whole:
+        radius = np.maximum(aperture_per_pm - 0.5 * np.asarray(q_per_pm, dtype=np.float64), 1e-6)[:, None]
+        ring = ring * (_inside(s, radius, outer) - _inside(s, radius, inner))
     turn = (np.arange(ANGLES) + 0.5) * 0.5 * np.pi / ANGLES
     q = np.asarray(q_per_pm, dtype=np.float64)[:, None, None]
     mean = np.square(s)[:, None] + 0.25 * np.square(q)
@@ -136,8 +145,20 @@ def diffuse_factor_pm2(
         both = amplitude_pm(kind.number, voltage_kv, near) * amplitude_pm(kind.number, voltage_kv, far).conj()
         diffuse += kind.occupancy * both.real * kind.smear(q)
     strength = (mass_ratio(voltage_kv) * wave) ** 2
-    return strength * 2.0 * np.pi * np.einsum("qsa,s->q", diffuse, ring) / ANGLES
+    return strength * 2.0 * np.pi * np.einsum("qsa,qs->q", diffuse, np.broadcast_to(ring, diffuse.shape[:2])) / ANGLES
 
 
 def _mean(site: Sequence[Kind], q_per_pm: Float[np.ndarray, "..."], voltage_kv: float) -> Complex[np.ndarray, "..."]:
     return mean_factor_pm(site, q_per_pm, voltage_kv=voltage_kv)
+
+
+def _inside(s: Float[np.ndarray, " s"], radius: Float[np.ndarray, "q 1"], edge: float) -> Float[np.ndarray, "q s"]:
+    """Return the share of a disk at a distance s from the axis that is inside a circle around the axis."""
+    if not edge > 0:
+        return np.zeros(np.broadcast_shapes(s.shape, radius.shape))
+    apart = np.maximum(s, 1e-9)
+    one = np.clip((apart**2 + radius**2 - edge**2) / (2.0 * apart * radius), -1.0, 1.0)
+    two = np.clip((apart**2 + edge**2 - radius**2) / (2.0 * apart * edge), -1.0, 1.0)
+    kite = (radius + edge + apart) * (radius + edge - apart) * (apart + radius - edge) * (apart - radius + edge)
+    lens = radius**2 * np.arccos(one) + edge**2 * np.arccos(two) - 0.5 * np.sqrt(np.maximum(kite, 0.0))
+    return np.clip(lens / (np.pi * radius**2), 0.0, 1.0)
