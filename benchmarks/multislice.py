@@ -120,9 +120,11 @@ def part_phonons(options: argparse.Namespace, score: Score) -> None:
     per_exit = 13  # slices of half a cell: 2.54 nm
     periods = 4 * per_exit // 2
     given = {
-        "symbols": np.array(symbols), "positions_pm": cartesian_pm(structure) + [0.0, 0.0, 0.25 * edges[2]], "edges_pm": edges,
+        "symbols": np.array(symbols), "positions_pm": cartesian_pm(structure) + 0.25 * edges * [0, 0, 1],
+        "edges_pm": edges,
         "cells": options.cells, "periods": periods, "elements": np.array(elements), "rms_pm": rms,
-        "configurations": options.configurations, "seed": 0, "slices_per_exit": per_exit, "pixel_pm": options.peer_pixel_pm,
+        "configurations": options.configurations, "seed": 0, "slices_per_exit": per_exit,
+        "pixel_pm": options.peer_pixel_pm,
         "slice_pm": edges[2] / 2, "voltage_kv": scope.voltage_kv, "convergence_mrad": scope.convergence_mrad,
         "inner_mrad": scope.inner_mrad, "outer_mrad": scope.outer_mrad, "places_pm": places,
     }  # fmt: skip
@@ -133,8 +135,10 @@ def part_phonons(options: argparse.Namespace, score: Score) -> None:
     fine = Fineness(pixel_pm=4.3, slice_pm=edges[2] / 2, field_pm=options.cells * edges[0], shift=(0.0, 0.0))
     with cost() as spent:
         ours = annular_images(structure, scope, thicknesses_nm=depths, fineness=fine).at(places)
-    print(f"SrTiO3 along [100], {options.configurations} configurations, {options.cells} × {options.cells} cells; "
-          f"CPU {told['cpu_s']:.0f} s (abTEM, {len(places)} places) and {spent.cpu_s:.1f} s (here, all places)\n")
+    print(
+        f"SrTiO3 along [100], {options.configurations} configurations, {options.cells} × {options.cells} cells; "
+        f"CPU {told['cpu_s']:.0f} s (abTEM, {len(places)} places) and {spent.cpu_s:.1f} s (here, all places)\n"
+    )
     table = Table("nm", "mean here", "mean abTEM", "ratio", "Sr column", "Ti column", "between")
     rows = []
     for deep, depth in enumerate(depths):
@@ -212,7 +216,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them unless named")
     parser.add_argument("--peer", type=Path, default=PEER, help="Python with abTEM")
     parser.add_argument("--configurations", type=int, default=6, help="frozen phonons")
-    parser.add_argument("--peer-pixel-pm", type=float, default=2.6, help="of frozen phonons: coarse ones weaken atoms there")
+    parser.add_argument(
+        "--peer-pixel-pm", type=float, default=2.6, help="of frozen phonons: coarse ones weaken atoms there"
+    )
     parser.add_argument("--cells", type=int, default=4, help="cells across the field of a probe, in phonons")
     parser.add_argument("--thickness-nm", default="3,30,100", help="of tilt")
     parser.add_argument("--repeats", type=int, default=2, help="of tilt")

@@ -147,6 +147,22 @@ def test_rings_of_a_detector_add_up():
     assert inner + outer == pytest.approx(whole, rel=1e-5)
 
 
+def test_the_mean_over_an_aperture_is_what_its_plane_waves_see_one_by_one():
+    """The detector moves over the pattern of each plane wave; their mean is what the whole aperture gives at q = 0."""
+    site, alpha, rng = [Kind(38, 1.0, 9.0)], 0.01, np.random.default_rng(3)
+    whole = diffuse_factor_pm2(site, np.zeros(1), voltage_kv=200.0, inner_per_pm=0.026, outer_per_pm=0.08,
+                               aperture_per_pm=alpha)[0]  # fmt: skip
+    narrow = diffuse_factor_pm2(site, np.zeros(1), voltage_kv=200.0, inner_per_pm=0.026, outer_per_pm=0.08)[0]
+    s = np.linspace(1e-5, 0.12, 4000)
+    light = np.abs(amplitude_pm(38, 200.0, s)) ** 2 * (1.0 - site[0].smear(s) ** 2)
+    place = alpha * np.sqrt(rng.uniform(size=400)) * np.exp(2j * np.pi * rng.uniform(size=400))
+    turn = np.exp(2j * np.pi * (np.arange(72) + 0.5) / 72)
+    far = np.abs(s[None, :, None] * turn[None, None] + place[:, None, None])
+    seen = ((far > 0.026) & (far < 0.08)).mean(axis=(0, 2))
+    plain = (mass_ratio(200.0) * wavelength_pm(200.0)) ** 2 * 2 * np.pi * np.trapezoid(light * seen * s, s)
+    assert whole == pytest.approx(plain, rel=0.01) and whole > 1.02 * narrow
+
+
 def test_an_atom_at_rest_scatters_nothing_diffusely_and_chance_occupancy_does():
     q = np.array([0.0, 0.02])
     assert np.abs(diffuse_factor_pm2([Kind(38, 1.0, 0.0)], q, voltage_kv=200.0)).max() < 1e-12
@@ -193,7 +209,10 @@ def test_a_supercell_computed_the_plain_way_gives_the_same():
     period = period_of(structure)
     grid = grid_of(period, fine.pixel_pm)
     detector = (scope.frequency_per_pm(scope.inner_mrad), scope.frequency_per_pm(scope.outer_mrad))
-    slices = cut(period, grid, voltage_kv=scope.voltage_kv, slice_pm=200.0, detector_per_pm=detector)
+    slices = cut(
+        period, grid, voltage_kv=scope.voltage_kv, slice_pm=200.0, detector_per_pm=detector,
+        aperture_per_pm=scope.aperture_per_pm,
+    )  # fmt: skip
     factor, weight = (np.tile(array, (1, cells, cells)) for array in (slices.transmission, slices.weight))
     size = factor.shape[1]
     k = np.stack(np.meshgrid(*[np.fft.fftfreq(size, cells * EDGE_PM / size)] * 2, indexing="ij"), axis=-1)
