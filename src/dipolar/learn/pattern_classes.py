@@ -144,7 +144,10 @@ def learn_classes(
             if len(rows) >= 2:
                 means[number] = np.median(everything[rows], axis=0)
                 left.append(everything[rows] - means[number])
-        found = Classes(means=means, within=_covariance(np.concatenate(left) if left else scores[:0]))
+        within = _covariance(np.concatenate(left) if left else scores[:0])
+        if np.array_equal(means, found.means) and np.array_equal(within, found.within):
+            break  # the same patterns are near the corners as before: no further round changes anything
+        found = Classes(means=means, within=within)
     return found
 
 

@@ -8,11 +8,11 @@ so that no label has to be held out for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg.lapack import dposv
+
+from dipolar.learn.logistic_kernels import newton
 
 STEPS = 30
 """Newton steps at most; the loss is convex, and from zero ten are enough."""
@@ -101,68 +101,6 @@ def _newton(
     start: Float[np.ndarray, "feature_1 class"],
 ) -> Logistic:
     """Return the weights of least loss under one ridge, by damped Newton steps."""
-    width, classes = start.shape
-    penalty = np.full(width, ridge)
-    weights = start
-    loss = _loss(design, target, counts, prior, penalty, weights)
-    for _ in range(STEPS):
-        chance = chances(prior + design @ weights)
-        slope = design.T @ (counts[:, None] * (chance - target)) + penalty[:, None] * weights
-        # straight to LAPACK: for matrices as small as these, what SciPy checks before takes longer than the work
-        factor, step, failed = dposv(_hessian(design, chance, counts, penalty), slope.ravel(), lower=1)
-        if failed:
-            raise np.linalg.LinAlgError(f"the curvature of the loss is not positive in direction {failed}")
-        step = step.reshape(width, classes)
-        size = 1.0
-        while size > 1e-4 and (lower := _loss(design, target, counts, prior, penalty, weights - size * step)) > loss:
-            size *= 0.5
-        if size <= 1e-4:
-            break
-        weights = weights - size * step
-        gained, loss = loss - lower, lower
-        if gained < 1e-9 * (1.0 + abs(loss)):
-            break
-    # the last step was so short that the curvature before it is that at the end
-    volume = 0.5 * classes * float(np.sum(np.log(penalty))) - float(np.sum(np.log(np.diag(factor))))
+    weights, loss, half_curved = newton(design, target, counts, prior, ridge, start, STEPS)
+    volume = 0.5 * weights.size * float(np.log(ridge)) - half_curved
     return Logistic(weights=weights, ridge=ridge, evidence=volume - loss)
-
-
-def _loss(
-    design: Float[np.ndarray, "row feature_1"],
-    target: Float[np.ndarray, "row class"],
-    counts: Float[np.ndarray, " row"],
-    prior: Float[np.ndarray, "row class"],
-    penalty: Float[np.ndarray, " feature_1"],
-    weights: Float[np.ndarray, "feature_1 class"],
-) -> float:
-    """Return minus the logarithm of likelihood and prior, up to a constant."""
-    logits = prior + design @ weights
-    largest = logits.max(axis=1)
-    unlikely = np.log(np.exp(logits - largest[:, None]).sum(axis=1)) + largest - np.sum(logits * target, axis=1)
-    return float(counts @ unlikely) + 0.5 * float(np.sum(penalty[:, None] * weights**2))
-
-
-@lru_cache(maxsize=8)
-def _pairs(classes: int) -> tuple[Int[np.ndarray, " pair"], Int[np.ndarray, " pair"]]:
-    """Return all pairs of classes, each once; kept, since every step asks for them."""
-    first, second = np.triu_indices(classes)
-    return first, second
-
-
-def _hessian(
-    design: Float[np.ndarray, "row feature_1"],
-    chance: Float[np.ndarray, "row class"],
-    counts: Float[np.ndarray, " row"],
-    penalty: Float[np.ndarray, " feature_1"],
-) -> Float[np.ndarray, "weight weight"]:
-    """Return the second derivatives of the loss, classes within features."""
-    width, classes = design.shape[1], chance.shape[1]
-    first, second = _pairs(classes)
-    curve = (counts * chance.T[first]) * ((first == second)[:, None] - chance.T[second])
-    block = design.T @ (curve[:, :, None] * design)
-    hessian = np.empty((width, classes, width, classes))
-    hessian[:, first, :, second] = block
-    hessian[:, second, :, first] = block
-    flat = hessian.reshape(width * classes, width * classes)
-    flat.ravel()[:: width * classes + 1] += np.repeat(penalty, classes)  # its diagonal
-    return flat
