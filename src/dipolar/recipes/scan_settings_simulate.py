@@ -118,6 +118,35 @@ class SimulateScanSettings(Settings):
         1.5, ge=0, le=1000, description="Width of the wall's tanh profile, in probe steps; 0 for sharp walls."
     )
     curvature: float = Field(1.0, ge=0, le=3, description="How much walls bend: 0 for straight ones.")
+    structure: Literal["boracite"] | None = Field(
+        None,
+        description="Compute intensities by multislice from a crystal structure. Not given: they are random, as "
+        "crystal, ghost_strength, contrast, thickness and bend say, which have no place beside a structure.",
+    )
+    polar_file: str | None = Field(
+        None,
+        description="With a structure: your own polar one, a CIF or a file of VASP, in the cell of Pca2_1 with its "
+        "long edge the polar axis. Not given: a model.",
+    )
+    parent_file: str | None = Field(
+        None, description="With a structure: your own cubic phase, in its own cell or in that of the polar one."
+    )
+    thickness_nm: float | None = Field(
+        None, ge=5, le=200, description="With a structure: mean thickness of the specimen. Not given: 30."
+    )
+    bend_mrad: float | None = Field(
+        None,
+        ge=0,
+        le=3,
+        description="With a structure: standard deviation over the scan of the tilt along each axis. Not given: 0.5.",
+    )
+    wall_tilt_deg: float | None = Field(
+        None,
+        ge=0,
+        le=75,
+        description="With a structure: angle between walls and the beam; domains overlap on a width of thickness × tan "
+        "of it. Not given: 0.",
+    )
     crystal: int = Field(
         0,
         ge=0,
@@ -129,6 +158,13 @@ class SimulateScanSettings(Settings):
         None,
         description="Length of both reciprocal lattice vectors, or the two as y1,x1,y2,x2. Not given: 37 px on a "
         "detector of 512 px.",
+    )
+    largest_mrad: float | None = Field(
+        None,
+        gt=0,
+        le=60,
+        description="Angle that the detector reaches at its nearest edge, from which the length of lattice vectors "
+        "follows instead. Not given: 22.6.",
     )
     rotation_deg: Finite = Field(0.0, description="Rotation of the crystal, counter-clockwise on the screen.")
     ellipticity: float = Field(

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import Record
 from dipolar.core.scanning import AbstractFrames
-from dipolar.io import result_folder, write_run_json
+from dipolar.io import result_folder, sha256_of, write_run_json
 from dipolar.io.folder import check_target
 from dipolar.io.scan_writer import COMPRESSIONS, write_scan
 from dipolar.io.tables import Table, write_table
 from dipolar.recipes.record import Clock, now, versions
 from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
+from dipolar.recipes.scan_structure import structure_files, structure_of
 from dipolar.recipes.settings import change
 from dipolar.simulate.scan import KINDS, ScanTruth, SimulatedScan
 from dipolar.simulate.scan import simulate_scan as simulated
@@ -82,7 +83,17 @@ def scan_settings(settings: SimulateScanSettings) -> SimulatedScanSettings:
     names = {one.name for one in fields(SimulatedScanSettings)}
     same = {name: getattr(settings, name) for name in names & set(type(settings).model_fields)}
     other = {name: getattr(settings, given) for name, given in RENAMED.items()}
-    return SimulatedScanSettings(**{**same, **other})
+    made = SimulatedScanSettings(**{**same, **other, "structure": structure_of(settings)})
+    if settings.largest_mrad is None:
+        return made
+    if settings.lattice_px is not None:
+        raise SettingsError(
+            "the length of lattice vectors is given, or follows from the angle that the detector reaches.",
+            got=f"lattice_px={settings.lattice_px} and largest_mrad={settings.largest_mrad:g}",
+            do="leave one of the two out",
+        )
+    lattice_mrad = made.pixel_mrad * made.lattice_length_px
+    return replace(made, lattice_px=0.5 * min(made.pattern_px) * lattice_mrad / settings.largest_mrad)
 
 
 def write_simulated_scan(
@@ -121,7 +132,7 @@ def write_simulated_scan(
     with result_folder(out) as folder:
         if settings.series is None:
             with clock("simulating", announce=False):
-                made = simulated(one, settings.seed)
+                made = simulated(one, settings.seed, progress=progress)
                 names, truths = ["scan"], [_write(folder, "scan", made, settings, progress)]
         else:
             with clock("simulating", announce=False):
@@ -152,6 +163,7 @@ def _write_series(
             growth=settings.growth,
         ),
         settings.seed,
+        progress=progress,
     )
     names, truths = [f"scan_{number:03d}" for number in range(len(series))], []
     for number, (name, made) in enumerate(zip(names, series, strict=True)):
@@ -268,8 +280,8 @@ def _record(settings: SimulateScanSettings, clock: Clock) -> Record:
     """Return the record of a simulation."""
     return Record(
         settings=settings.model_dump(),
-        versions=versions(),
-        inputs={},
+        versions=versions(networks=settings.structure is not None),
+        inputs={Path(name).name: sha256_of(name) for name in structure_files(settings) if name is not None},
         seeds={"simulate": settings.seed},
         created=now(),
         timings_s=dict(clock.seconds),

@@ -7,19 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 
+from dipolar.core.contracts import Progress, silent
 from dipolar.core.nouns import Fact
 from dipolar.core.scan_key import key_of
 from dipolar.core.scanning import Scan, ScanWall
+from dipolar.simulate.scan_computed import ComputedCrystal, computed_crystal_of
 from dipolar.simulate.scan_crystal import Crystal, crystal_of
 from dipolar.simulate.scan_frames import Defects, SimulatedFrames
-from dipolar.simulate.scan_settings import SimulatedScanSettings
+from dipolar.simulate.scan_settings import THICKEST, THINNEST, VOLTAGE_KV, SimulatedScanSettings
 from dipolar.simulate.scan_texture import NAMES, NONE, Domains, Texture, Waves, domains_on, labels_of, texture, waves
 
 KINDS = ("", "polar along the beam", "cubic", "wall overlap")
 """What a position of the class none is; the first for those of other classes."""
 PURE = 0.9
 """Share of none from which a position of that class is not overlapped by a domain beside it."""
-FACTS = (("voltage_kv", 300.0), ("convergence_mrad", 0.8))
+FACTS = (("voltage_kv", VOLTAGE_KV), ("convergence_mrad", 0.8))
 CHUNK_BYTES = 4 << 20
 HOT_COUNTS = (20.0, 2000.0)
 """Least and greatest mean counts of hot pixels."""
@@ -78,7 +80,7 @@ class ScanSpecimen:
     """Of all of them."""
     texture: Texture
     """Domains in the first scan."""
-    crystal: Crystal
+    crystal: Crystal | ComputedCrystal
     """Disks."""
     defects: Defects
     """Of the detector."""
@@ -88,15 +90,20 @@ class ScanSpecimen:
     """Along y and x, over the specimen, mean 0, variance 1."""
 
 
-def specimen_of(settings: SimulatedScanSettings, seed: int = 0) -> ScanSpecimen:
-    """Return a crystal with domains and a detector, all random by seed."""
+def specimen_of(settings: SimulatedScanSettings, seed: int = 0, *, progress: Progress = silent) -> ScanSpecimen:
+    """Return a crystal with domains and a detector, all random by seed.
+
+    `progress` is told how far the diffraction of structures is computed, where the settings have them.
+    """
     domains, detector, shape = (np.random.default_rng((seed, part)) for part in range(3))
     size = float(np.hypot(*settings.shape))
+    structure = settings.structure
+    crystal = crystal_of(settings) if structure is None else computed_crystal_of(settings, structure, progress)
     slow = [waves(shape, along=0.35 * size, across=0.35 * size, angle_deg=0.0) for _ in range(3)]
     return ScanSpecimen(
         settings=settings,
         texture=texture(settings, domains),
-        crystal=crystal_of(settings),
+        crystal=crystal,
         defects=_defects(settings, detector),
         thickness=slow[0],
         bend=(slow[1], slow[2]),
@@ -126,7 +133,9 @@ def _defects(settings: SimulatedScanSettings, rng: np.random.Generator) -> Defec
     )
 
 
-def simulate_scan(settings: SimulatedScanSettings | None = None, seed: int = 0) -> SimulatedScan:
+def simulate_scan(
+    settings: SimulatedScanSettings | None = None, seed: int = 0, *, progress: Progress = silent
+) -> SimulatedScan:
     """Return a scan, whose patterns are made when they are read, with its truth.
 
     Parameters
@@ -135,8 +144,10 @@ def simulate_scan(settings: SimulatedScanSettings | None = None, seed: int = 0) 
         What to simulate; None takes the defaults.
     seed
         Of all that is random; the same seed gives the same scan.
+    progress
+        Told how far the diffraction of structures is computed.
     """
-    return scan_of(specimen_of(settings or SimulatedScanSettings(), seed), seed=seed)
+    return scan_of(specimen_of(settings or SimulatedScanSettings(), seed, progress=progress), seed=seed)
 
 
 def scan_of(
@@ -165,10 +176,19 @@ def scan_of(
     settings = specimen.settings
     rng = np.random.default_rng((seed, 4, number))
     key = int(rng.integers(0, 2**63))
-    found = domains_on(domains or specimen.texture, settings.shape, origin=origin, wall_width=settings.wall_width)
     axes = [np.arange(size) + start for size, start in zip(settings.shape, origin, strict=True)]
-    thickness = np.clip(settings.thickness + settings.thickness_variation * specimen.thickness.on(*axes), 0.2, 3.0)
-    tilt = settings.bend * np.stack([field.on(*axes) for field in specimen.bend], axis=2)
+    variation = settings.thickness_variation * specimen.thickness.on(*axes)
+    thickness = np.clip(settings.thickness + variation, THINNEST, THICKEST)
+    structure = settings.structure
+    found = domains_on(
+        domains or specimen.texture,
+        settings.shape,
+        origin=origin,
+        wall_width=settings.wall_width,
+        overlap_steps=None if structure is None else structure.overlap_steps(thickness, settings.step_nm),
+    )
+    bend = settings.bend if structure is None else structure.bend_mrad
+    tilt = bend * np.stack([field.on(*axes) for field in specimen.bend], axis=2)
     counts = settings.electrons * _intensity(settings, rng)
     centre = _centres(settings, rng)
     none = found.mixture[..., NONE]

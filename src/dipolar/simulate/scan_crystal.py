@@ -54,7 +54,7 @@ class Crystal:
 
 def crystal_of(settings: SimulatedScanSettings) -> Crystal:
     """Return the crystal: the same intensities for reflections that symmetry makes alike, whatever the lattice."""
-    index = _sites(settings)
+    index = sites_on(settings)
     vectors, stretch = settings.vectors_px, settings.stretch
     plain = index @ (vectors / stretch) / 2.0
     length = np.linalg.norm(plain, axis=1)
@@ -88,8 +88,8 @@ def crystal_of(settings: SimulatedScanSettings) -> Crystal:
         phase=phase,
         polar=np.where(direct, 1.0, polar),
         slope=slope,
-        disk_px=_disk(settings),
-        diffuse_px=_diffuse(settings),
+        disk_px=disk_points(settings),
+        diffuse_px=diffuse_quantiles(settings),
         diffuse_share=settings.diffuse_share,
         stretch=stretch,
     )
@@ -108,15 +108,19 @@ def _caught(crystal: Crystal, settings: SimulatedScanSettings) -> float:
     return float(pattern.sum())
 
 
-def _sites(settings: SimulatedScanSettings) -> np.ndarray:
-    """Return the half-integer sites whose disks can fall onto the detector, the direct beam first."""
+def sites_on(settings: SimulatedScanSettings, *, middles: bool = False) -> np.ndarray:
+    """Return the half-integer sites whose disks can fall onto the detector, the direct beam first.
+
+    Those in the middle between four reflections are among them only if `middles`.
+    """
     vectors = settings.vectors_px / 2.0
     edges = np.array(settings.pattern_px, dtype=np.float64)
     most = int(np.ceil(np.linalg.norm(np.linalg.inv(vectors), 2) * np.linalg.norm(edges)))
     most = min(most, 120)
     both = np.arange(-most, most + 1)
     index = np.stack(np.meshgrid(both, both, indexing="ij"), axis=-1).reshape(-1, 2)
-    index = index[(index % 2 == 0).any(axis=1)]
+    if not middles:
+        index = index[(index % 2 == 0).any(axis=1)]
     place = index @ vectors + np.array(settings.middle_px)
     margin = 1.5 * settings.disk_radius_px + abs(settings.ramp_px) / 2 + 4 * settings.shake_px
     index = index[((place > -margin) & (place < edges - 1 + margin)).all(axis=1)]
@@ -142,7 +146,7 @@ def _families(index: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     )
 
 
-def _disk(settings: SimulatedScanSettings) -> Float32[np.ndarray, "entry 2"]:
+def disk_points(settings: SimulatedScanSettings) -> Float32[np.ndarray, "entry 2"]:
     """Return points that fill a disk with a blurred edge, ``erfc((r - R) / √2σ) / 2``, along a Fibonacci spiral."""
     from scipy.special import erfc
 
@@ -177,7 +181,7 @@ def diffuse_pattern(settings: SimulatedScanSettings, centre: tuple[float, float]
     return share / (whole * settings.stretch.prod())
 
 
-def _diffuse(settings: SimulatedScanSettings) -> Float32[np.ndarray, " radius"]:
+def diffuse_quantiles(settings: SimulatedScanSettings) -> Float32[np.ndarray, " radius"]:
     """Return quantiles of the distance of diffuse electrons, as far as the corner of the detector."""
     far = float(np.linalg.norm(settings.pattern_px))
     r = np.linspace(0.0, far, 16384)

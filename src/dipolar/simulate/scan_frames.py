@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 
 from dipolar.core.errors import ScanError
 from dipolar.core.scanning import AbstractFrames
+from dipolar.simulate.scan_computed import ComputedCrystal, lights
 from dipolar.simulate.scan_crystal import Crystal, diffuse_pattern
-from dipolar.simulate.scan_kernels import TURNS, digitise, draw, glow, spread, weights
+from dipolar.simulate.scan_kernels import TURNS, digitise, draw, draw_lights, glow, spread, weights
 from dipolar.simulate.scan_settings import SimulatedScanSettings
 
 
@@ -46,7 +47,7 @@ class SimulatedFrames(AbstractFrames):
     chunk: int
     settings: SimulatedScanSettings
     """What is simulated."""
-    crystal: Crystal
+    crystal: Crystal | ComputedCrystal
     """Disks and what lies between them."""
     defects: Defects
     """Of the detector."""
@@ -57,7 +58,7 @@ class SimulatedFrames(AbstractFrames):
     thickness: Float64[np.ndarray, " pattern"]
     """Relative to 1, at which reflections have their mean intensities."""
     tilt: Float64[np.ndarray, "pattern 2"]
-    """How far the crystal is bent there along (y, x)."""
+    """How far the crystal is bent there along (y, x): relative, or in mrad where it is computed."""
     electrons: Float64[np.ndarray, " pattern"]
     """Mean counts."""
     centre_px: Float64[np.ndarray, "pattern 2"]
@@ -79,11 +80,19 @@ class SimulatedFrames(AbstractFrames):
         counts = made if counting else np.zeros(made.shape, dtype=np.uint32)
         most = top if counting else int(np.iinfo(np.uint32).max)
         c = self.crystal
-        draw(
-            counts, start, key, self.electrons, c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast,
-            c.diffuse_share, c.place_px, c.disk_px, c.diffuse_px, circle(), c.stretch, self.mixture, self.thickness,
-            self.tilt, self.centre_px, most,
-        )  # fmt: skip
+        if isinstance(c, ComputedCrystal):
+            here = slice(start, stop)
+            light = lights(c, self.mixture[here], self.thickness[here], self.tilt[here])
+            draw_lights(
+                counts, start, key, self.electrons, light, c.place_px, c.disk_px, c.diffuse_px, circle(), c.stretch,
+                self.centre_px, most,
+            )  # fmt: skip
+        else:
+            draw(
+                counts, start, key, self.electrons, c.share, c.kind, c.rate, c.phase, c.polar, c.slope,
+                settings.contrast, c.diffuse_share, c.place_px, c.disk_px, c.diffuse_px, circle(), c.stretch,
+                self.mixture, self.thickness, self.tilt, self.centre_px, most,
+            )  # fmt: skip
         if self.defects.stop.any():
             counts[:, self.defects.stop] = 0
         hot = self.defects.hot
@@ -108,11 +117,15 @@ class SimulatedFrames(AbstractFrames):
             Whether dead and hot pixels and the beam stop are in it.
         """
         c, settings = self.crystal, self.settings
-        light = np.empty(len(c.share) + 1)
-        weights(
-            c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast, c.diffuse_share,
-            self.mixture[number] if mixture is None else mixture, self.thickness[number], self.tilt[number], light,
-        )  # fmt: skip
+        shares = self.mixture[number] if mixture is None else mixture
+        if isinstance(c, ComputedCrystal):
+            light = lights(c, shares[None], self.thickness[number : number + 1], self.tilt[number : number + 1])[0]
+        else:
+            light = np.empty(len(c.share) + 1)
+            weights(
+                c.share, c.kind, c.rate, c.phase, c.polar, c.slope, settings.contrast, c.diffuse_share, shares,
+                self.thickness[number], self.tilt[number], light,
+            )  # fmt: skip
         light *= self.electrons[number]
         y, x = self.centre_px[number]
         made = light[-1] * diffuse_pattern(settings, (float(y), float(x)))

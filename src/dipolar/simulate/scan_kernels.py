@@ -151,13 +151,23 @@ def drop_diffuse(out, count, y, x, radii, circle, stretch, state, top):
 
 
 @njit(cache=True, nogil=True)
+def drop(out, light, electrons, y, x, place, disk, radii, circle, stretch, state, top):
+    """Put the electrons of one pattern around its direct beam at (y, x)."""
+    sites = len(place)
+    for s in range(sites):
+        count = poisson(light[s] * electrons, state)
+        drop_disk(out, count, y + place[s, 0], x + place[s, 1], disk, state, top)
+    count = poisson(light[sites] * electrons, state)
+    drop_diffuse(out, count, y, x, radii, circle, stretch, state, top)
+
+
+@njit(cache=True, nogil=True)
 def draw(
     out, first, key, electrons, share, kind, rate, phase, polar, slope, contrast, diffuse, place, disk, radii, circle,
     stretch, mixture, thickness, tilt, centre, top,
 ):  # fmt: skip
     """Add the electrons of patterns `first` and following to `out`."""
-    sites = len(share)
-    light = np.empty(sites + 1)
+    light = np.empty(len(share) + 1)
     state = np.empty(1, dtype=np.uint64)
     for n in range(len(out)):
         number = first + n
@@ -167,11 +177,18 @@ def draw(
             tilt[number], light,
         )  # fmt: skip
         y, x = centre[number, 0], centre[number, 1]
-        for s in range(sites):
-            count = poisson(light[s] * electrons[number], state)
-            drop_disk(out[n], count, y + place[s, 0], x + place[s, 1], disk, state, top)
-        count = poisson(light[sites] * electrons[number], state)
-        drop_diffuse(out[n], count, y, x, radii, circle, stretch, state, top)
+        drop(out[n], light, electrons[number], y, x, place, disk, radii, circle, stretch, state, top)
+
+
+@njit(cache=True, nogil=True)
+def draw_lights(out, first, key, electrons, lights, place, disk, radii, circle, stretch, centre, top):
+    """Add the electrons of patterns `first` and following to `out`, whose shares of sites are known: a row for each."""
+    state = np.empty(1, dtype=np.uint64)
+    for n in range(len(out)):
+        number = first + n
+        state[0] = mixed(key + GOLDEN * np.uint64(number + 1))
+        y, x = centre[number, 0], centre[number, 1]
+        drop(out[n], lights[n], electrons[number], y, x, place, disk, radii, circle, stretch, state, top)
 
 
 @njit(cache=True, nogil=True)

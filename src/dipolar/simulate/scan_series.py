@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float64
 
+from dipolar.core.contracts import Progress, silent
 from dipolar.core.errors import SettingsError
 from dipolar.core.scanning import ScanWall
 from dipolar.simulate.scan import ScanSpecimen, SimulatedScan, scan_of, specimen_of
@@ -101,7 +102,9 @@ class SimulatedScanSeries:
         return replace(made, horizontal_level=moved.horizontal_level)
 
 
-def simulate_scan_series(settings: ScanSeriesSettings | None = None, seed: int = 0) -> SimulatedScanSeries:
+def simulate_scan_series(
+    settings: ScanSeriesSettings | None = None, seed: int = 0, *, progress: Progress = silent
+) -> SimulatedScanSeries:
     """Return a series of scans whose walls move while the specimen drifts; the first is `simulate_scan` of the seed.
 
     Parameters
@@ -110,6 +113,8 @@ def simulate_scan_series(settings: ScanSeriesSettings | None = None, seed: int =
         What to simulate; None takes the defaults.
     seed
         Of all that is random; the same seed gives the same series.
+    progress
+        Told how far the diffraction of structures is computed.
     """
     settings = settings or ScanSeriesSettings()
     share = np.linspace(0.0, 1.0, settings.scans) if settings.scans > 1 else np.zeros(1)
@@ -117,7 +122,7 @@ def simulate_scan_series(settings: ScanSeriesSettings | None = None, seed: int =
     shaken[0] = 0.0
     return SimulatedScanSeries(
         settings=settings,
-        specimen=specimen_of(settings.scan, seed),
+        specimen=specimen_of(settings.scan, seed, progress=progress),
         seed=seed,
         origins=share[:, None] * np.array(settings.drift_steps) + shaken,
     )

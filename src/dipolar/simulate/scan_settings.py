@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float
 
 from dipolar.core.errors import SettingsError
+from dipolar.simulate.scan_structure import ScanStructure
 
 Lattice = tuple[tuple[float, float], tuple[float, float]]
 
@@ -15,7 +16,13 @@ PUBLISHED_EDGE_PX = 512.0
 """Edge of the published detector, from which lengths in px are scaled where none are given."""
 LATTICE_MRAD = 3.26
 """Angle of the reflections {200} of Cu3B7O13Cl, a = 1.21 nm, at 300 kV."""
+VOLTAGE_KV, WAVELENGTH_PM = 300.0, 1.96875
+"""High tension of all simulated scans, and its electrons."""
 LEAST_LATTICE_PX = 9.0
+THINNEST, THICKEST = 0.2, 3.0
+"""Relative thickness of every position is within these."""
+DRAWN = ("crystal", "ghost_strength", "direct_share", "contrast", "bend", "thickness")
+"""Settings of random intensities, which follow from a structure where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +57,8 @@ class SimulatedScanSettings:
     overlap: float | None = None
     """Positions where horizontal and vertical each have at least this share are labelled none; None: never."""
 
+    structure: ScanStructure | None = None
+    """What intensities are computed from; None: they are random, as the settings from `crystal` to `bend` say."""
     crystal: int = 0
     """Draws the intensities of reflections: scans with the same number are of one material, whatever their seed."""
     lattice_px: float | Lattice | None = None
@@ -172,8 +181,9 @@ class SimulatedScanSettings:
 
     @property
     def pixel_mrad(self) -> float:
-        """Angle per pixel, of boracite's lattice."""
-        return LATTICE_MRAD / self.lattice_length_px
+        """Angle per pixel: that of the reflections {200}, of boracite or of the structure, over the lattice vectors."""
+        lattice = LATTICE_MRAD if self.structure is None else 2e3 * WAVELENGTH_PM / self.structure.edge_pm
+        return lattice / self.lattice_length_px
 
     @property
     def horizontal(self) -> float:
@@ -250,6 +260,19 @@ def _ranges(settings: SimulatedScanSettings) -> list[str]:
         )
     if settings.direct_share + settings.diffuse_share >= 1.0:
         wrong.append(f"direct_share + diffuse_share = {settings.direct_share + settings.diffuse_share} (below 1)")
+    wrong += _contradictions(settings)
     if settings.overlap is not None and not 0 < settings.overlap <= 0.5:
         wrong.append(f"overlap = {settings.overlap} (above 0, 0.5 at most)")
     return wrong
+
+
+def _contradictions(settings: SimulatedScanSettings) -> list[str]:
+    """Return a phrase for each setting of random intensities that was changed although they are computed."""
+    if settings.structure is None:
+        return []
+    usual = {one.name: one.default for one in fields(settings)}
+    return [
+        f"{name} = {getattr(settings, name)} (follows from the structure; leave it at {usual[name]})"
+        for name in DRAWN
+        if getattr(settings, name) != usual[name]
+    ]

@@ -153,12 +153,18 @@ class Domains:
 
 
 def domains_on(
-    made: Texture, shape: tuple[int, int], *, origin: tuple[float, float] = (0.0, 0.0), wall_width: float
+    made: Texture,
+    shape: tuple[int, int],
+    *,
+    origin: tuple[float, float] = (0.0, 0.0),
+    wall_width: float,
+    overlap_steps: Float[np.ndarray, "y x"] | None = None,
 ) -> Domains:
     """Return the domains at each probe position.
 
     Across a wall the share of its sides is ``(1 + tanh(d / ξ)) / 2``, with d the distance from the wall's curve and
-    2ξ its width.
+    2ξ its width. Where the wall leans against the beam this is averaged over all depths: the curve is the wall in the
+    middle of the specimen.
 
     Parameters
     ----------
@@ -170,6 +176,8 @@ def domains_on(
         Place of the first probe position on the specimen, (y, x) in probe steps.
     wall_width
         2ξ in probe steps.
+    overlap_steps
+        On which width, in probe steps, both sides of a leaning wall lie over each other; None: no wall leans.
     """
     grid = [np.arange(-MARGIN, size + MARGIN, 1.0 / PER_STEP) for size in shape]
     fine = [axis + start for axis, start in zip(grid, origin, strict=True)]
@@ -177,8 +185,8 @@ def domains_on(
     between, around = curves_of(lamellae, grid), curves_of(holes, grid)
     here = (slice(PER_STEP * MARGIN, -PER_STEP * MARGIN, PER_STEP),) * 2
     is_horizontal, is_none = lamellae[here] > 0, holes[here] > 0
-    share = _share(distance_to(between, shape), is_horizontal, wall_width)
-    none = _share(distance_to(around, shape), is_none, wall_width)
+    share = _share(distance_to(between, shape), is_horizontal, wall_width, overlap_steps)
+    none = _share(distance_to(around, shape), is_none, wall_width, overlap_steps)
     mixture = np.stack([share * (1.0 - none), (1.0 - share) * (1.0 - none), none], axis=2)
     kept = _walls(between, around, lamellae, holes, grid)
     distance = distance_to([points for points, _, _ in kept], shape)
@@ -188,16 +196,39 @@ def domains_on(
         mixture=mixture,
         cubic=0.5 * (1.0 + np.tanh(6.0 * kind)),
         distance=distance,
-        walls=_told(kept, shape, wall_width),
+        walls=_told(kept, shape, _full_width(wall_width, overlap_steps)),
     )
 
 
-def _share(distance: Float[np.ndarray, "y x"], inside: np.ndarray, wall_width: float) -> Float[np.ndarray, "y x"]:
+def _share(
+    distance: Float[np.ndarray, "y x"], inside: np.ndarray, wall_width: float, overlap: np.ndarray | None
+) -> Float[np.ndarray, "y x"]:
     """Return the share of what lies inside."""
     signed = np.where(inside, distance, -distance)
+    if overlap is not None and overlap.max() > 0:
+        return _leaning(signed, wall_width, overlap)
     if wall_width <= 0:
         return inside.astype(np.float64)
     return 0.5 * (1.0 + np.tanh(2.0 * signed / wall_width))
+
+
+def _leaning(
+    signed: Float[np.ndarray, "y x"], wall_width: float, overlap: Float[np.ndarray, "y x"]
+) -> Float[np.ndarray, "y x"]:
+    """Return the mean of ``(1 + tanh(d / ξ)) / 2`` over d within half an overlap to both sides."""
+    if wall_width <= 0:
+        return np.clip(0.5 + signed / overlap, 0.0, 1.0)
+    low, high = (2.0 * (signed + side * overlap) / wall_width for side in (-0.5, 0.5))
+    # the integral of tanh is ln cosh; far from a wall the difference of two would be of large numbers
+    near = np.abs(signed) < 0.5 * overlap + 10.0 * wall_width
+    low, high = np.where(near, low, 0.0), np.where(near, high, 1.0)
+    mean = 0.5 + 0.5 * (_log_cosh(high) - _log_cosh(low)) / (high - low)
+    return np.where(near, np.clip(mean, 0.0, 1.0), signed > 0)
+
+
+def _log_cosh(values: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
+    """Return ln cosh without overflow, but for a constant."""
+    return np.abs(values) + np.log1p(np.exp(-2.0 * np.abs(values)))
 
 
 Curve = tuple[Float[np.ndarray, "_ 2"], str, str]
@@ -217,6 +248,14 @@ def _walls(
         found += [(piece, NAMES[NONE], NAMES[HORIZONTAL]) for piece in run_of(points, lamellae > 0, grid)]
         found += [(piece, NAMES[NONE], NAMES[VERTICAL]) for piece in run_of(points, lamellae <= 0, grid)]
     return found
+
+
+def _full_width(wall_width: float, overlap: np.ndarray | None) -> float:
+    """Return the width 2ξ of the tanh that is as wide as the average wall: variances of its own and of its lean add."""
+    if overlap is None:
+        return wall_width
+    own = np.pi * wall_width / (4.0 * np.sqrt(3.0))
+    return float(4.0 * np.sqrt(3.0) / np.pi * np.hypot(own, overlap.mean() / np.sqrt(12.0)))
 
 
 def _told(kept: list[Curve], shape: tuple[int, int], wall_width: float) -> tuple[ScanWall, ...]:
