@@ -15,12 +15,15 @@ from dipolar.simulate.multislice import (
     annular_images,
     diffraction,
     fit_columns,
+    formula_cell_parts,
+    mean_cell,
     nearest_distance_pm,
     scattering_factor_pm,
     sites_of,
     wavelength_pm,
     waves,
 )
+from dipolar.simulate.multislice import images as module
 from dipolar.simulate.multislice.optics import mass_ratio
 from dipolar.simulate.multislice.plane import grid_of, period_of
 from dipolar.simulate.multislice.scattering import BOHR_PM, projected_per_pm
@@ -181,13 +184,7 @@ def test_the_smallest_period_is_found():
     for repeats in ((2, 2, 1), (1, 3, 1), (2, 1, 1)):
         period = period_of(supercell(perovskite(), repeats))
         assert period.area_pm2 == pytest.approx(plain.area_pm2) and len(period.numbers) == 5
-    centred = supercell(perovskite(), (2, 2, 1))
-    moved = centred.fractional.copy()
-    oxygen = np.flatnonzero((centred.numbers == 8) & (moved[:, 2] < 0.5))
-    sign = np.where(np.rint(2 * (moved[oxygen, 0] - 0.25)) == np.rint(2 * (moved[oxygen, 1] - 0.25)), 1.0, -1.0)
-    moved[oxygen, 0] += 0.02 * sign  # a chess board, as octahedra that turn in opposite ways
-    chess = replace(centred, fractional=moved)
-    period = period_of(chess)
+    period = period_of(chess_board())
     assert period.area_pm2 == pytest.approx(2 * plain.area_pm2) and len(period.numbers) == 10
     assert np.linalg.norm(period.vectors_pm, axis=1) == pytest.approx(np.sqrt(2) * EDGE_PM)
 
@@ -198,11 +195,41 @@ def test_images_do_not_depend_on_the_cell_they_are_asked_for():
     close(two.data[:, :, : two.data.shape[2] // 2], one.data)
 
 
+def chess_board():
+    """Four cells in one whose oxygen moves to and fro, as in octahedra that turn in opposite ways."""
+    whole = supercell(perovskite(), (2, 2, 1))
+    moved = whole.fractional.copy()
+    oxygen = np.flatnonzero((whole.numbers == 8) & (moved[:, 2] < 0.5))
+    cell = np.floor(2.0 * moved[oxygen, :2] + 1e-9)
+    moved[oxygen, 0] += 0.02 * np.where(cell.sum(axis=1) % 2 == 0, 1.0, -1.0)
+    return replace(whole, fractional=moved)
+
+
+def test_the_mean_cell_of_like_cells_is_one_of_them():
+    whole = supercell(perovskite((20.0, 5.0)), (2, 3, 2))
+    parts = formula_cell_parts(whole, 56)
+    assert parts == (2, 3, 2)
+    mean = mean_cell(whole, parts)
+    assert mean.occupancy == pytest.approx(1.0) and len(mean.numbers) == 5
+    close(images(mean).data, images(perovskite((20.0, 5.0))).data)
+
+
+def test_the_mean_cell_keeps_atoms_and_columns_where_only_oxygen_differs():
+    mean = mean_cell(chess_board(), (2, 2, 1))
+    assert mean.occupancy[mean.numbers == 8].sum() == pytest.approx(3.0) and (mean.numbers == 8).sum() == 4
+    fine = Fineness(pixel_pm=11.2, field_pm=1600.0)
+    both = [images(structure, nm=(2.0,), fineness=fine) for structure in (mean, chess_board())]
+    size = both[0].data.shape[1]
+    whole = both[1].data[0].reshape(2, size, 2, size).mean(axis=(0, 2))
+    assert np.abs(both[0].data[0] - whole).max() < 0.01 * whole.max()
+
+
 # --------------------------------------------------------------------------------------------------------- the engine
 
 
-def test_a_supercell_computed_the_plain_way_gives_the_same():
+def test_a_supercell_computed_the_plain_way_gives_the_same(monkeypatch):
     """The same images from probes on a field of 3 × 3 cells, one by one, with NumPy."""
+    monkeypatch.setattr(module, "NEGLIGIBLE", 0.0)  # with every pixel
     structure, scope, cells = perovskite((15.0, 0.0)), SCOPE, 3
     fine = Fineness(pixel_pm=11.2, field_pm=cells * EDGE_PM, shift=(0.0, 0.0))
     ours = images(structure, fineness=fine, nm=(2.0, 4.0), tilt_mrad=(8.0, -3.0))

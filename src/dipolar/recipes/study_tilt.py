@@ -24,6 +24,9 @@ SURFACES = ("A", "B")
 SCAN_PM, SCAN_STEP_PM = 280.0, 4.0
 """Half length of line scans, and distance of their points."""
 AXES = {"y": 0, "x": 1}
+SHIFTS = ((0.5, 0.5), (0.0, 0.0), (0.5, 0.0), (0.0, 0.5))
+"""Where the offsets of each repeat begin, in steps between them: these are their own mirror images, so that none makes
+a direction of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,8 @@ def tilt_job(job: TiltJob) -> Mapping[str, Any]:
 
 
 def _shift(job: TiltJob) -> tuple[float, float]:
-    """Return where the offsets of a repeat begin: the repeats together are evenly spread."""
-    return ((job.repeat + 0.5) / job.settings.repeats, (job.repeat * 0.5 + 0.5) % 1.0)
+    """Return where the offsets of a repeat begin."""
+    return SHIFTS[job.repeat]
 
 
 def _simulated(job: TiltJob) -> Mapping[str, Any]:

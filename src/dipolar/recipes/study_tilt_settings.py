@@ -33,14 +33,14 @@ class TiltSettings(Settings):
     outer_mrad: float = Field(250.0, gt=0, le=1000, description="Where it ends.")
     defocus_nm: float = Field(0.0, ge=-1e4, le=1e4, description="Depth of the focus below the entrance surface.")
     cs_mm: float = Field(0.0, ge=-10, le=10, description="Spherical aberration.")
-    source_fwhm_pm: float = Field(80.0, ge=0, le=1000, description="Width of the source's image.")
+    source_fwhm_pm: float = Field(0.0, ge=0, le=1000, description="Width of the source's image.")
     pixel_pm: float = Field(6.3, gt=0, le=50, description="Largest pixel of the waves.")
     slice_pm: float = Field(200.0, gt=0, le=1000, description="Largest thickness of slices.")
     field_pm: float | None = Field(
         None, gt=0, description="Field that each probe has for itself; not given: it grows with the thickness."
     )
     repeats: int = Field(
-        2, ge=1, le=10, description="Independent simulations for each tilt and each entrance surface, whose scatter is "
+        2, ge=1, le=4, description="Independent simulations for each tilt and each entrance surface, whose scatter is "
         "the numerical part of sigma."
     )  # fmt: skip
     workers: int = Field(1, ge=1, le=256, description="Simulations at once, each in its own process on one core.")

@@ -75,7 +75,7 @@ def tilt_study_figure(
     shown = shots if len(shots) <= SHOWN else [shots[row] for row in np.linspace(0, len(shots) - 1, SHOWN).astype(int)]
     wide = min((style.TWO_COLUMNS_MM - 8 - 3 * (len(shown) - 1)) / len(shown), 42.0)
     drawn = style.figure(style.TWO_COLUMNS_MM, 14 + wide + 2 * 62)
-    style.heading(drawn, f"Tilt of the beam along {direction}, {curve.thickness_nm:g} nm", name)
+    style.heading(drawn, f"Tilt of the beam along {direction}, {curve.thickness_nm:.3g} nm", name)
     for number, shot in enumerate(shown):
         axes = style.axes_mm(drawn, 4 + number * (wide + 3), 13, wide, wide)
         _image(axes, shot)

@@ -39,8 +39,8 @@ from dipolar.simulate.multislice.scattering import projected_per_pm, scattering_
 
 RADII, ANGLES = 80, 24
 """Points of the integral over s, along its length and over a quarter of the directions."""
-REACH_PM, NODES, ROOTS = 400.0, 1200, 400
-"""Where the integral over an atom ends, its points, and the points at which it is known."""
+REACH_PM, PANELS, NODES, ROOTS = 400.0, 40, 30, 400
+"""Where the integral over an atom ends, its panels and their points, and the points at which it is known."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,9 +88,9 @@ def _beyond_born(number: int, voltage_kv: float) -> CubicSpline:
     This part comes from close to the nucleus, so that its integral ends early.
     """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    share = 0.5 * (nodes + 1.0)
+    share = ((np.arange(PANELS)[:, None] + 0.5 * (nodes + 1.0)) / PANELS).ravel()
     r = REACH_PM * np.square(share)
-    ring = weights * share * REACH_PM * r
+    ring = np.tile(weights / PANELS, PANELS) * share * REACH_PM * r
     strength = mass_ratio(voltage_kv) * wavelength_pm(voltage_kv)
     phase = strength * projected_per_pm(number, r)
     beyond = ring * (np.exp(1j * phase) - 1.0 - 1j * phase)
