@@ -22,6 +22,7 @@ from dipolar.recipes.scan_settings import ReadSettings, ScanMapSettings, ScanSer
 from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
 from dipolar.recipes.settings import MeasureSettings, Settings, SimulateSettings
 from dipolar.recipes.study_settings import CrossSettings, LabelsSettings, NoiseSettings
+from dipolar.recipes.study_tilt_settings import TiltSettings
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.unmix_settings import UnmixSettings
 
@@ -97,6 +98,8 @@ def settings_page() -> str:
         settings_table(CrossSettings),
         "Options of `dipolar study labels`, likewise, on 4D-STEM scans.",
         settings_table(LabelsSettings),
+        "Options of `dipolar study tilt`, likewise, of a crystal under a tilted beam.",
+        settings_table(TiltSettings),
         "## Simulating an image",
         "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
         settings_table(SimulateSettings),
