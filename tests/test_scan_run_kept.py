@@ -110,6 +110,16 @@ def complete(frames, tmp_path_factory) -> bytes:
     return path.read_bytes()
 
 
+def test_a_damaged_number_of_patterns_is_no_size_to_read(complete, tmp_path):
+    record = 6 * 4 + 8 + 4 + 1
+    first = len(complete) - 1003 * record - 4 * 20
+    for at in range(16):  # either number, any of its bytes
+        data = bytearray(complete)
+        data[first + at] ^= 0x41
+        (tmp_path / "blocks").write_bytes(data)
+        assert Kept(tmp_path / "blocks", "this work", 1003).blocks() == []
+
+
 @settings(max_examples=30, deadline=None)
 @given(share=st.floats(0, 1), damage=st.booleans())
 def test_a_file_cut_or_damaged_anywhere_costs_only_what_comes_after(complete, frames, tmp_path_factory, share, damage):

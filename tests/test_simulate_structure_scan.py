@@ -210,7 +210,7 @@ def test_turning_the_crystal_turns_the_pattern_and_what_bending_does_to_it(bent)
     for one, (y, x) in zip(turned_by.index.tolist(), turned_by.place_px, strict=True):
         if tuple(one) in place:
             np.testing.assert_allclose(place[tuple(one)], (x, -y), atol=1e-9)
-    both = replace(turned_by, library=upright.library, index=upright.index)
+    both = replace(upright, turn=turned_by.turn)
     tilt, quarter, one = np.array([[0.8, -0.5]]), np.array([[0.5, 0.8]]), np.array([1.0])
     for pure in np.eye(4)[:, None]:
         plain = lights(upright, pure, one, tilt)

@@ -188,7 +188,9 @@ class _Layout:
                 return
             start, stop, told = RECORD.unpack(front)
             # numbers out of a damaged record must not become the size of what is read
-            data = file.read(row * (stop - start)) if start < stop < 1 << 40 else b""
+            if not start < stop or row * (stop - start) > os.fstat(file.fileno()).st_size - file.tell():
+                return
+            data = file.read(row * (stop - start))
             if len(data) != row * (stop - start) or _sum(start, stop, data) != told:
                 return
             end += RECORD.size + len(data)

@@ -174,7 +174,7 @@ class _Run:
 
     slices: Slices
     transmission: Complex64[Tensor, "slice i j"]
-    lit: list[tuple[Int[Tensor, " pixel"], Float32[Tensor, " pixel"]]]
+    lit: list[tuple[Int[Tensor, " _"], Float32[Tensor, " _"]]]
     microscope: Microscope
     tilt_mrad: tuple[float, float]
     counts: Int[np.ndarray, " thickness"]
