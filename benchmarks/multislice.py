@@ -181,7 +181,8 @@ def part_cost(options: argparse.Namespace, score: Score) -> None:
                 off = 100 * float(np.sqrt(np.mean((found - best) ** 2)) / np.ptp(best))
             target = COST if (name, fine) == ("mean cell", Fineness()) else None
             told = score.judge("CPU s", [spent.cpu_s], target, form="{:.1f}")
-            table.row(name, fine.pixel_pm, fine.slice_pm, fine.field_pm or "default", told, f"{off:.2f}")
+            table.row(name, fine.pixel_pm, fine.slice_pm, fine.field_pm or "default", told,
+                      f"{off:.2f}" if np.isfinite(off) else "not asked for (--reference)")  # fmt: skip
             rows.append({"cell": name, "pixel_pm": fine.pixel_pm, "slice_pm": fine.slice_pm,
                          "field_pm": fine.field_pm or 0.0, "cpu_s": spent.cpu_s, "error_percent": off})  # fmt: skip
     write(options.out, "multislice_cost.csv", rows)

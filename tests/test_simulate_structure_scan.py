@@ -138,8 +138,7 @@ def test_what_scatters_once_follows_structure_factors():
 
 
 def test_between_thicknesses_and_tilts_it_is_what_the_engine_says():
-    from dipolar.simulate.multislice import diffraction
-    from dipolar.simulate.multislice.images import Fineness
+    from dipolar.simulate.multislice import Fineness, diffraction
 
     structure, tilt = boracite("x"), (0.7, -0.45)
     period = 1e-3 * square_edges_pm(structure)[2]

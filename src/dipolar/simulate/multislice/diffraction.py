@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.structure import Structure
-from dipolar.simulate.multislice.images import Fineness, check_angles, slice_counts
+from dipolar.simulate.multislice.fineness import Fineness, check_angles, slice_counts
 from dipolar.simulate.multislice.optics import wavelength_pm
 from dipolar.simulate.multislice.plane import grid_of, period_of
 from dipolar.simulate.multislice.slices import cut
