@@ -2,6 +2,8 @@
 
 waves     exit waves of a plane wave after every slice, for the phases of our slices
 phonons   annular dark field at given places of the probe, mean over frozen phonons
+tilted    the same of a crystal that leans against the beam, in a focus; another arrangement of frozen phonons for each
+          few places of the probe, as in a microscope every electron meets its own
 """
 
 from __future__ import annotations
@@ -62,10 +64,62 @@ def phonons(given: dict, out: Path) -> None:
     np.savez(out, signal=np.asarray(measured.array), cpu_s=spent.cpu_s)
 
 
+def tilted(given: dict, out: Path) -> None:
+    """Scan places of a leaning crystal, all thicknesses at once.
+
+    A crystal leans by moving each of its slices sideways, so that no convention for the sign of a tilt is needed.
+    Arrangements of frozen phonons are drawn slice by slice from a stock of them.
+    """
+    import abtem
+    import numpy as np
+    from ase import Atoms
+
+    abtem.config.set({"precision": "float32"})
+    rng = np.random.default_rng(int(given["seed"]))
+    stock, kinds, per_exit = int(given["stock"]), int(given["slices"]), int(given["slices_per_exit"])
+    edges, symbols = given["edges_pm"] / 100.0, given["symbols"].tolist()
+    crystal = Atoms(symbols, positions=given["positions_pm"] / 100.0, cell=edges, pbc=True) * (1, 1, stock)
+    rms = dict(zip(given["elements"].tolist(), (given["rms_pm"] / 100.0).tolist(), strict=True))
+    sigma = np.array([rms[symbol] for symbol in crystal.get_chemical_symbols()])
+    crystal.positions += rng.normal(size=crystal.positions.shape) * sigma[:, None]
+    crystal.wrap()
+    built = abtem.Potential(
+        crystal, sampling=float(given["pixel_pm"]) / 100.0, slice_thickness=edges[2] / kinds, parametrization="lobato"
+    ).build(lazy=False)  # fmt: skip
+    slices = np.fft.fft2(built.array.reshape(stock, kinds, *built.array.shape[-2:]))
+    many = per_exit * int(given["exits"])
+    k = [np.fft.fftfreq(number, edge / number) for number, edge in zip(slices.shape[-2:], edges[:2], strict=True)]
+    # the beam walks by tilt * depth over the crystal: the crystal by as much the other way
+    walk = 1e-3 * given["tilt_mrad"][:, None] * (np.arange(many) + 0.5) * edges[2] / kinds
+    lean = [np.exp(2j * np.pi * np.outer(way, one)) for way, one in zip(walk, k, strict=True)]
+    probe = abtem.Probe(
+        energy=float(given["voltage_kv"]) * 1e3, semiangle_cutoff=float(given["convergence_mrad"]),
+        defocus=float(given["focus_pm"]) / 100.0,
+    )  # fmt: skip
+    detector = abtem.AnnularDetector(inner=float(given["inner_mrad"]), outer=float(given["outer_mrad"]))
+    places = given["places_pm"] / 100.0
+    signal = np.zeros((len(places), int(given["exits"])), dtype=np.float32)
+    order, together = rng.permutation(len(places)), int(given["together"])
+    with cost() as spent:
+        for start in range(0, len(order), together):
+            some = order[start : start + together]
+            drawn = slices[rng.integers(stock, size=many), np.arange(many) % kinds]
+            array = np.fft.ifft2(drawn * lean[0][:, :, None] * lean[1][:, None, :]).real.astype(np.float32)
+            potential = abtem.PotentialArray(
+                array, slice_thickness=edges[2] / kinds, sampling=built.sampling, exit_planes=per_exit
+            )
+            probe.grid.match(potential)
+            found = probe.scan(potential, scan=abtem.CustomScan(places[some]), detectors=detector, lazy=False)
+            values = np.asarray(found.array)
+            values = values if values.shape[0] == len(some) else values.T
+            signal[some] = values[:, -int(given["exits"]) :]
+    np.savez(out, signal=signal, cpu_s=spent.cpu_s)
+
+
 def main() -> None:
     """Read what is given, do it, print costs as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("waves", "phonons"))
+    parser.add_argument("what", choices=("waves", "phonons", "tilted"))
     parser.add_argument("given", type=Path, help=".npz file of what is needed")
     parser.add_argument("out", type=Path, help=".npz file for what is found")
     options = parser.parse_args()
@@ -75,7 +129,7 @@ def main() -> None:
 
     given = dict(np.load(options.given))
     with cost() as spent:
-        {"waves": waves, "phonons": phonons}[options.what](given, options.out)
+        {"waves": waves, "phonons": phonons, "tilted": tilted}[options.what](given, options.out)
     sys.stdout = real_out
     print(json.dumps({"version": version("abtem"), "cpu_s": spent.cpu_s, "peak_mb": peak_memory_mb()}))
 

@@ -107,20 +107,28 @@ def _angles(text: str | None) -> str | None:
     return None if text is None else ",".join(f"{angle:g}" for angle in parse_angles(text))
 
 
-def parse_numbers(text: str) -> tuple[float, ...]:
+def parse_numbers(text: str, *, least: float = 0.0) -> tuple[float, ...]:
     """Return numbers from ``"0.1,0.2"``.
+
+    Parameters
+    ----------
+    text
+        As it was written.
+    least
+        The smallest that is allowed.
 
     Raises
     ------
     ValueError
-        If the text is not of that form, or a number is negative or comes twice.
+        If the text is not of that form, or a number is too small or comes twice.
     """
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ValueError("numbers are written with commas between: 10,20,40") from None
-    if not all(0.0 <= number < float("inf") for number in numbers) or len(set(numbers)) < len(numbers):
-        raise ValueError("numbers must not be negative, and each comes once")
+    if not all(least <= number < float("inf") for number in numbers) or len(set(numbers)) < len(numbers):
+        small = "not be negative" if least == 0.0 else f"be {least:g} or more"
+        raise ValueError(f"numbers must {small}, and each comes once")
     return numbers
 
 

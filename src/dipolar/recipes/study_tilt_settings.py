@@ -34,7 +34,7 @@ class TiltSettings(Settings):
     defocus_nm: float = Field(0.0, ge=-1e4, le=1e4, description="Depth of the focus below the entrance surface.")
     cs_mm: float = Field(0.0, ge=-10, le=10, description="Spherical aberration.")
     source_fwhm_pm: float = Field(0.0, ge=0, le=1000, description="Width of the source's image.")
-    pixel_pm: float = Field(6.3, gt=0, le=50, description="Largest pixel of the waves.")
+    pixel_pm: float = Field(8.3, gt=0, le=50, description="Largest pixel of the waves.")
     slice_pm: float = Field(200.0, gt=0, le=1000, description="Largest thickness of slices.")
     field_pm: float | None = Field(
         None, gt=0, description="Field that each probe has for itself; not given: it grows with the thickness."

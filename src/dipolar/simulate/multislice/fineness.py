@@ -12,16 +12,17 @@ from dipolar.core.errors import SettingsError
 from dipolar.simulate.multislice.optics import wavelength_pm
 from dipolar.simulate.multislice.plane import Grid, Period
 
-FAINT = 1e-2
+FAINT = 0.07
 """Elastic intensity, over that of atoms at rest, beyond which angles need not be reached where diffuse scattering is
-counted."""
+counted. In BiFeO3 of 30 nm, images of pixels that reach 101 mrad differ from those that reach 126 (0.01) by 1.1 % of
+their contrast, and columns in them by 0.3 pm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fineness:
     """How finely a simulation is done; results must not depend on it."""
 
-    pixel_pm: float = 6.3
+    pixel_pm: float = 8.3
     """Largest edge of the waves' pixels; angles of 2/3 of their Nyquist frequency are reached."""
     slice_pm: float = 200.0
     """Largest thickness of slices."""
