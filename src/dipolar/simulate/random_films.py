@@ -70,11 +70,16 @@ def random_film(
         From where to where things vary.
     """
     cell_px = uniform(rng, ranges.cell_px)
-    settings = _settings(rng, shape_px, cell_px, ranges)
-    film = _displaced(settings, make_specimen(settings, rng=rng), rng, ranges)
+    settings = film_settings(rng, shape_px, cell_px, ranges)
+    film = displaced_film(settings, make_specimen(settings, rng=rng), rng, ranges)
     counts = _expected(settings, film, rng, ranges, cell_px)
-    image = _detected(settings, counts, rng, ranges)
-    columns = true_columns(film, inside(film.recorded_px, shape_px, margin_px=RIM_PX))
+    image = detected(settings, counts, rng, ranges)
+    return with_truth(image, film, cell_px)
+
+
+def with_truth(image: Float32[np.ndarray, "y x"], film: Specimen, cell_px: float) -> TrainingFilm:
+    """Return an image with the truth of its specimen."""
+    columns = true_columns(film, inside(film.recorded_px, image.shape, margin_px=RIM_PX))
     cells = truth_cells(columns, pixel_size_pm=None)
     area = np.abs(cells.a_px[:, 0] * cells.b_px[:, 1] - cells.a_px[:, 1] * cells.b_px[:, 0])
     return TrainingFilm(
@@ -86,7 +91,9 @@ def random_film(
     )
 
 
-def _settings(rng: np.random.Generator, shape_px: tuple[int, int], cell_px: float, ranges: FilmRanges) -> FilmSettings:
+def film_settings(
+    rng: np.random.Generator, shape_px: tuple[int, int], cell_px: float, ranges: FilmRanges
+) -> FilmSettings:
     """Return the film and the microscope, all but the displacement and the noise."""
     strain = (uniform(rng, ranges.strain), uniform(rng, ranges.strain))
     width_pm = uniform(rng, ranges.width) * CELL_PM
@@ -150,7 +157,7 @@ def _region(rng: np.random.Generator, ranges: FilmRanges) -> tuple[float, float,
     return float(y), float(y + tall), float(x), float(x + wide)
 
 
-def _displaced(settings: FilmSettings, film: Specimen, rng: np.random.Generator, ranges: FilmRanges) -> Specimen:
+def displaced_film(settings: FilmSettings, film: Specimen, rng: np.random.Generator, ranges: FilmRanges) -> Specimen:
     """Return the specimen with its columns displaced, and some of them missing, A before B."""
     matrix = deformation(settings) / settings.pixel_size_pm
     shift = random_displacement(
@@ -196,12 +203,19 @@ def _expected(
         np.array([[[1.0 - tail, 1.0], [tail, settings.tail_width]]] * 2),
         row_shift_px=jitter + drift_of_rows(settings),
     )
+    return counts + uneven_background(settings, rng, ranges, cell_px)
+
+
+def uneven_background(
+    settings: FilmSettings, rng: np.random.Generator, ranges: FilmRanges, cell_px: float
+) -> Float32[np.ndarray, "y x"]:
+    """Return the background with slow modulations, as from carbon."""
     length = uniform(rng, ranges.modulation_length) * cell_px
     slow = uniform(rng, ranges.modulation) * smooth_image(settings.shape_px, length_px=length, rng=rng)
-    return counts + background(settings) * np.maximum(1.0 + slow, 0.0)
+    return background(settings) * np.maximum(1.0 + slow, 0.0)
 
 
-def _detected(
+def detected(
     settings: FilmSettings, counts: Float32[np.ndarray, "y x"], rng: np.random.Generator, ranges: FilmRanges
 ) -> Float32[np.ndarray, "y x"]:
     """Return what the detector makes of it: counting or Gaussian noise or both, correlated in some films."""
