@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dipolar.core.errors import FormatError, MissingExtraError, ScanError, SettingsError
-from dipolar.run import scan_dask
+from dipolar.run import dask_client
 from dipolar.run.scanning import Dask, LiberTem, run_blocks
 from scan_frames import FileFrames, Looking, made, same, values_of
 
@@ -126,7 +126,7 @@ def patient(dask_scheduler, failures: int) -> None:
 
 
 def test_a_cluster_that_does_not_answer_is_named(frames, monkeypatch):
-    monkeypatch.setattr(scan_dask, "ANSWER_S", 0.5)
+    monkeypatch.setattr(dask_client, "ANSWER_S", 0.5)
     for url in ("tcp://127.0.0.1:9", "nonsense"):
         with pytest.raises(SettingsError, match=f"(?s){url} must answer.*dask scheduler"):
             run_blocks(Dask(url=url), frames, Looking(), 1003)

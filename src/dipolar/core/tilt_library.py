@@ -55,7 +55,9 @@ class TiltLibrary:
     """Crystal and how it was computed."""
 
 
-def interpolation(nodes: Float[np.ndarray, " node"], at: Float[np.ndarray, " place"]) -> Float[np.ndarray, "place node"]:
+def interpolation(
+    nodes: Float[np.ndarray, " node"], at: Float[np.ndarray, " place"]
+) -> Float[np.ndarray, "place node"]:
     """Return the weights of nodes at places: of the cubic through the four nearest; where there are fewer, of all.
 
     Beyond the first and the last node the cubic goes on; whether that is allowed is for the caller to say.
@@ -116,12 +118,9 @@ def turned_terms(
     stamps: Complex64[np.ndarray, "*many term"], orders: Int64[np.ndarray, "term 2"], matrix: Int64[np.ndarray, "2 2"]
 ) -> Complex64[np.ndarray, "*many term"]:
     """Return stamps turned or mirrored: what was at r is then at `matrix` r."""
-    where = {(int(h), int(k)): row for row, (h, k) in enumerate(orders)}
-    rows = np.empty(len(orders), dtype=np.int64)
-    opposite = np.zeros(len(orders), dtype=bool)
-    for row, order in enumerate(orders):
-        h, k = (int(value) for value in matrix.T @ order)
-        opposite[row] = (h, k) not in where
-        rows[row] = where[(-h, -k)] if opposite[row] else where[(h, k)]
-    found = stamps[..., rows]
-    return np.where(opposite, found.conj(), found)
+    where = {(h, k): row for row, (h, k) in enumerate(orders.tolist())}
+    sources = (orders @ matrix).tolist()
+    opposite = np.array([(h, k) not in where for h, k in sources])
+    found = stamps[..., [where[h, k] if (h, k) in where else where[-h, -k] for h, k in sources]]
+    found[..., opposite] = found[..., opposite].conj()
+    return found

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +41,16 @@ class AbstractRunner:
         """
         raise NotImplementedError
 
+    def as_done(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[tuple[int, Result]]:
+        """Yield number and result of every piece, in any order: each as soon as it is known, where a runner can.
+
+        Parameters
+        ----------
+        function, pieces
+            As in `each`.
+        """
+        yield from enumerate(self.each(function, pieces))
+
 
 @dataclass(frozen=True, slots=True)
 class Serial(AbstractRunner):
@@ -71,14 +81,34 @@ class Processes(AbstractRunner):
         TrainingError
             If a process was ended from outside, as systems do that run out of memory.
         """
+        with self._pool() as pool:
+            with no_interruption():  # inherited by the processes, which begin here
+                results = pool.map(function, pieces)
+            yield from results
+
+    def as_done(self, function: Callable[[Piece], Result], pieces: Sequence[Piece]) -> Iterator[tuple[int, Result]]:
+        """Yield number and result of every piece, as they come; all else is as in `each`.
+
+        Raises
+        ------
+        TrainingError
+            As in `each`.
+        """
+        with self._pool() as pool:
+            with no_interruption():  # inherited by the processes, which begin here
+                begun = {pool.submit(function, piece): number for number, piece in enumerate(pieces)}
+            for future in as_completed(begun):
+                yield begun[future], future.result()
+
+    @contextmanager
+    def _pool(self) -> Iterator[ProcessPoolExecutor]:
+        """Yield the processes; where work is stopped, they end at once."""
         # forked processes would inherit threads and locks of PyTorch and OpenMP in whatever state they are
         spawned = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self.workers, mp_context=spawned, initializer=_begin)
         done = False
         try:
-            with no_interruption():  # inherited by the processes, which begin here
-                results = pool.map(function, pieces)
-            yield from results
+            yield pool
             done = True
         except BrokenProcessPool as error:
             raise TrainingError(

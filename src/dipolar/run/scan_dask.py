@@ -7,20 +7,19 @@ from what the scheduler knows.
 
 from __future__ import annotations
 
-import logging
 import queue
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dipolar.core.errors import MissingExtraError, ScanError, SettingsError
+from dipolar.core.errors import ScanError, SettingsError
 from dipolar.core.scanning import AbstractFrames
-from dipolar.run.runners import no_interruption
+from dipolar.run.dask_client import ANSWER_S, connected, distributed_package, next_done, started
 from dipolar.run.scan_blocks import AbstractExecutor, Block, Span, Work, one_block, one_thread_each
 
 TASK_S = 0.5
@@ -29,10 +28,6 @@ TASK_BLOCKS = 256
 """Blocks in one task at most."""
 AHEAD = 2
 """Tasks per worker that are begun or wait."""
-ANSWER_S = 20.0
-"""How long a cluster may take to answer."""
-EMPTY_S = 120.0
-"""How long a cluster may be without any worker before the work is given up; new processes take seconds to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,67 +60,16 @@ class Dask(AbstractExecutor):
         MissingExtraError
             If Dask is not installed.
         """
-        distributed = _distributed()
-        with self._client(distributed) as client:
+        distributed = distributed_package()
+        with self._client() as client:
             tasks = _Tasks(client, distributed, frames, work, self.url or "the cluster on this machine")
             try:
                 yield from tasks.run(iter(spans))
             finally:
                 tasks.cancel()
 
-    @contextmanager
-    def _client(self, distributed: Any) -> Iterator[Any]:
-        if self.url is None:
-            with (
-                _started(distributed, self.workers) as cluster,
-                distributed.Client(cluster, set_as_default=False) as own,
-            ):
-                yield own
-            return
-        try:
-            client = distributed.Client(self.url, timeout=ANSWER_S, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:  # whatever it makes of an address that is none
-            raise SettingsError(
-                f"the Dask cluster at {self.url} must answer.",
-                got=str(error) or type(error).__name__,
-                do="see that `dask scheduler` runs there, then --cluster tcp://HOST:8786; or --workers 2",
-            ) from error
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=ANSWER_S)
-            except TimeoutError as error:
-                raise SettingsError(
-                    f"the Dask cluster at {self.url} needs at least one worker.",
-                    got=f"none within {ANSWER_S:.0f} s",
-                    do=f"dask worker {self.url}",
-                ) from error
-            yield client
-
-
-@contextmanager
-def _started(distributed: Any, workers: int | None) -> Iterator[Any]:
-    """Start processes on this machine, and end them."""
-    import dask
-
-    settings = {
-        # a cluster gives up on workers that take longer to start again, for good; on a busy machine they do
-        "distributed.deploy.lost-worker-timeout": "1 day",
-        # a hundred looks a second at what every worker does, for a page that is not served
-        "distributed.worker.profile.enabled": False,
-    }
-    with dask.config.set(settings):
-        with no_interruption():  # inherited by the workers, which begin here: Ctrl-C is for this process alone
-            cluster = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                # mapped pages of a file would count against a limit, and workers be ended for reading
-                memory_limit=0,
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # others may have the usual port
-                silence_logs=logging.CRITICAL,
-            )
-        with cluster:
-            yield cluster
+    def _client(self) -> AbstractContextManager[Any]:
+        return connected(self.url) if self.url is not None else started(self.workers or 1)
 
 
 class _Tasks:
@@ -169,7 +113,10 @@ class _Tasks:
 
     def _finished(self) -> Iterator[Block]:
         """Wait for one task; yield its blocks, then raise what stopped it."""
-        future = self._next_done()
+        try:
+            future = next_done(self.client, self.done)
+        except ConnectionError as lost:
+            raise self._lost(next(iter(self.begun.values())), lost) from lost
         try:
             blocks, seconds, error = future.result(timeout=ANSWER_S)
         except TimeoutError:  # gone with its worker after it was done; it is done once more
@@ -184,18 +131,6 @@ class _Tasks:
         # first tasks compile kernels, so they say too much: sizes grow at most twofold, and as fast
         wanted = round(TASK_S * len(task) / max(seconds, 1e-6))
         self.blocks_per_task = min(max(1, wanted), 2 * self.blocks_per_task, TASK_BLOCKS)
-
-    def _next_done(self) -> Any:
-        """Wait for a task, as long as there is somebody to do it."""
-        seen = time.monotonic()
-        while True:
-            try:
-                return self.done.get(timeout=1.0)
-            except queue.Empty:
-                if self.client.status == "running" and self.client.nthreads():
-                    seen = time.monotonic()
-            if self.client.status not in ("running", "connecting") or time.monotonic() - seen > EMPTY_S:
-                raise self._lost(next(iter(self.begun.values())), ConnectionError("no worker is left"))
 
     def _lost(self, task: list[Span], error: Exception) -> ScanError:
         """Return the words for a task of which nothing came back."""
@@ -267,15 +202,3 @@ def _unseen(error: Exception) -> Exception:
         got=f"worker on {socket.gethostname()}: {cause}",
         do="put it on a file system that all of them share, or --workers 2 to stay on this machine",
     )
-
-
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise MissingExtraError(
-            "work over a cluster is done by Dask, which is not installed.",
-            got=str(error),
-            do="pip install dipolar[cluster]",
-        ) from error
-    return distributed

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from jaxtyping import Complex, Complex64, Float, Int
 from torch import Tensor
 
 from dipolar.core.errors import SettingsError
+from dipolar.core.memory import free_bytes
 from dipolar.simulate.multislice.optics import Microscope
 from dipolar.simulate.multislice.plane import Grid
 from dipolar.simulate.multislice.slices import Slices
@@ -193,8 +193,4 @@ def _free_bytes(device: torch.device) -> int | None:
     """Return the memory that is free; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+    return free_bytes()

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from dipolar.core.elements import symbols_of
 from dipolar.core.structure import Structure, select
+from dipolar.core.tilt_symmetry import TURNS
 from dipolar.simulate.multislice import formula_cell_parts, mean_cell
 from dipolar.simulate.structures import WITH_PARENT, preset, seen_along
 
@@ -18,14 +19,6 @@ SUBLATTICES: Mapping[str, tuple[int, int]] = {"bfo": (83, 26), "pto": (82, 22), 
 OXYGEN = 8
 SAME = 1e-3
 """Distance, in cells, below which places are the same."""
-TURNS = tuple(
-    np.array(matrix, dtype=np.int64)
-    for matrix in (
-        ((1, 0), (0, 1)), ((-1, 0), (0, 1)), ((1, 0), (0, -1)), ((-1, 0), (0, -1)),
-        ((0, 1), (1, 0)), ((0, -1), (1, 0)), ((0, 1), (-1, 0)), ((0, -1), (-1, 0)),
-    )
-)  # fmt: skip
-"""The symmetry of the parent across the beam, 4mm, as matrices on (y, x)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +63,8 @@ def perovskite(material: str) -> Perovskite:
 def displaced(crystal: Perovskite, shift_pm: tuple[float, float]) -> Structure:
     """Return the crystal with B displaced by (dy, dx) against A, and oxygen with it."""
     structure = crystal.structure
-    share = np.where(structure.numbers == crystal.numbers[1], 1.0, np.where(structure.numbers == OXYGEN, crystal.follows, 0.0))
+    oxygen = np.where(structure.numbers == OXYGEN, crystal.follows, 0.0)
+    share = np.where(structure.numbers == crystal.numbers[1], 1.0, oxygen)
     moved = structure.fractional.copy()
     moved[:, :2] += share[:, None] * np.asarray(shift_pm) / np.linalg.norm(structure.lattice_pm, axis=1)[:2]
     return replace(structure, fractional=moved, source=f"{structure.source}; B displaced by {shift_pm} pm")
@@ -87,7 +81,7 @@ def _formula_cell(structure: Structure, a: int) -> Structure:
 
 
 def _symmetric(structure: Structure) -> Structure:
-    """Return the mean of a crystal and of what 4mm across the beam makes of it: oxygen is on all those places by chance.
+    """Return the mean of a crystal and of what 4mm across the beam makes of it: oxygen is on all places by chance.
 
     Of turned octahedra the mean over the cells of a domain has fewer of them, and which ones depends on the domain.
     """

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
-
 import numpy as np
 from jaxtyping import Complex64, Complex128, Float, Int64
 
 from dipolar.core.contracts import Progress, silent
-from dipolar.core.tilt_library import STATES
 from dipolar.simulate.multislice import AnnularImages, Fineness, Microscope, focal_series
-from dipolar.simulate.tilted.crystal import TURNS, Perovskite, displaced
+from dipolar.simulate.tilted.crystal import Perovskite, displaced
 
 POINTS = 48
 """Points along each edge at which images are divided into stamps."""
@@ -19,35 +15,6 @@ BEYOND = 2.5
 """Orders beyond those of the images that stamps have, as the window adds some; what is left out is below 1e-3."""
 FIELD_CELLS = 3
 """Cells that a probe has for itself."""
-
-@dataclass(frozen=True, slots=True)
-class Lean:
-    """What one run of multislice is about."""
-
-    tilt: tuple[int, int]
-    """Numbers of the nodes of tilt (y, x), counted from no tilt."""
-    state: tuple[int, int]
-    """Displacement (y, x), one of `STATES`."""
-
-    def turned(self, matrix: np.ndarray) -> Lean:
-        """Return the same thing turned or mirrored."""
-        tilt, state = (tuple(int(v) for v in matrix @ np.array(vector)) for vector in (self.tilt, self.state))
-        return Lean(tilt, state)
-
-
-def alike(lean: Lean) -> tuple[Lean, np.ndarray]:
-    """Return which run shows the same thing turned or mirrored, and the matrix that makes this one of it."""
-    choices = [(lean.turned(matrix), matrix) for matrix in TURNS]
-    first, matrix = max(choices, key=lambda one: (one[0].tilt, one[0].state))
-    return first, matrix.T
-
-
-def leans(nodes: int, *, polar: bool) -> list[Lean]:
-    """Return all runs that a library of so many nodes on each side of no tilt takes: none shows what another does."""
-    grid = range(-nodes, nodes + 1)
-    states = STATES if polar else STATES[:1]
-    every = {alike(Lean((y, x), state))[0] for y, x, state in product(grid, grid, states)}
-    return sorted(every, key=lambda lean: (lean.tilt, lean.state))
 
 
 def orders_of(microscope: Microscope, cell_pm: float) -> Int64[np.ndarray, "term 2"]:
