@@ -23,6 +23,7 @@ from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
 from dipolar.recipes.settings import MeasureSettings, Settings, SimulateSettings
 from dipolar.recipes.study_settings import CrossSettings, LabelsSettings, NoiseSettings
 from dipolar.recipes.study_tilt_settings import TiltSettings
+from dipolar.recipes.tilt_library_settings import TiltLibrarySettings
 from dipolar.recipes.train_settings import TrainSettings
 from dipolar.recipes.unmix_settings import UnmixSettings
 
@@ -103,6 +104,9 @@ def settings_page() -> str:
         "## Simulating an image",
         "Options of `dipolar simulate image`, and keywords of `dipolar.simulate_image`.",
         settings_table(SimulateSettings),
+        "## Simulating a library of tilt",
+        "Options of `dipolar simulate tilt`, and keys of `--settings run.toml`.",
+        settings_table(TiltLibrarySettings),
         "## Reading a scan",
         "Options of `dipolar scan info`; all other commands on scans have them too.",
         settings_table(ReadSettings),

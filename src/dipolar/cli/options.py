@@ -1,7 +1,9 @@
-"""What commands with settings share: options win over a settings file, and ``--show`` prints the outcome."""
+"""What commands with settings share: options win over a settings file, ``--show`` prints the outcome, work goes on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,3 +24,19 @@ def chosen(default: Chosen, file: Path | None, options: Chosen | None) -> Chosen
 def show_settings(settings: Settings, *, json: bool) -> None:
     """Print the complete settings as TOML; beside JSON, on standard error."""
     (show.note if json else show.line)(to_toml(settings).rstrip())
+
+
+@contextmanager
+def going_on(out: Path) -> Iterator[None]:
+    """Say after an interruption that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from dipolar.recipes.study_results import work_folder
+
+        work = work_folder(out)
+        raise KeyboardInterrupt(
+            f"interrupted; what was done is kept in {work}, and the same command goes on from there"
+            if work.exists()
+            else ""
+        ) from None

@@ -8,8 +8,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from dipolar.cli import show
+from dipolar.cli.options import chosen, going_on, show_settings
 from dipolar.recipes.scan_settings_simulate import SimulateScanSettings
 from dipolar.recipes.settings import SimulateSettings
+from dipolar.recipes.tilt_library_settings import TiltLibrarySettings
 
 app = App(name="simulate", help="Make data with its truth beside it.", help_format="plaintext")
 
@@ -74,3 +76,45 @@ def scan(
     show.line(f"{written.patterns} patterns: {shares}")
     for path in written.scans:
         show.line(str(path))
+
+
+@app.command
+def tilt(
+    *,
+    out: Path,
+    settings: Path | None = None,
+    options: Annotated[TiltLibrarySettings | None, Parameter(name="*")] = None,
+    show_: Annotated[bool, Parameter(name="--show", negative="")] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Simulate a perovskite by multislice under tilted beams, at many thicknesses and foci: a library of its columns.
+
+    With Ctrl-C it stops, and the same command goes on from there.
+
+    Parameters
+    ----------
+    out
+        Folder for library.npz, bias.csv and run.json, written whole or not at all; until then, work lies in OUT.work.
+    settings
+        TOML file with any of the settings below; options on the command line win over it.
+    show_
+        Print the complete settings, as TOML, before the run.
+    json
+        Print one JSON object on standard output, and everything else on standard error.
+    """
+    wanted = chosen(TiltLibrarySettings(), settings, options)
+    if show_:
+        show_settings(wanted, json=json)
+
+    from dipolar.recipes.tilt_library_result import headline, overview, write_tilt_library_folder
+    from dipolar.recipes.tilt_library_shipped import LIBRARY
+
+    with going_on(out), show.progress_bars() as progress:
+        result = write_tilt_library_folder(out, settings=wanted, progress=progress)
+    path = result.out / LIBRARY
+    if json:
+        show.as_json({"status": "done", **overview(result), "library": str(path)})
+        return
+    for text in headline(result):
+        show.line(text)
+    show.line(str(path))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from dipolar.cli import show
-from dipolar.cli.options import chosen, show_settings
+from dipolar.cli.options import chosen, going_on, show_settings
 from dipolar.recipes.study_settings import CrossSettings, LabelsSettings, NoiseSettings
 from dipolar.recipes.study_tilt_settings import TiltSettings
 
@@ -50,7 +48,7 @@ def noise(
 
     from dipolar.recipes.study_results import write_noise_study
 
-    with _going_on(out), show.progress_bars() as progress:
+    with going_on(out), show.progress_bars() as progress:
         study = write_noise_study(out, settings=wanted, progress=progress)
     _report(study, f"{out}/figure.png", json=json)
 
@@ -86,7 +84,7 @@ def cross(
 
     from dipolar.recipes.study_results import write_cross_study
 
-    with _going_on(out), show.progress_bars() as progress:
+    with going_on(out), show.progress_bars() as progress:
         study = write_cross_study(out, settings=wanted, progress=progress)
     _report(study, f"{out}/figure.png", json=json)
 
@@ -122,7 +120,7 @@ def labels(
 
     from dipolar.recipes.study_labels_result import headline, overview, write_labels_study
 
-    with _going_on(out), show.progress_bars() as progress:
+    with going_on(out), show.progress_bars() as progress:
         study = write_labels_study(out, settings=wanted, progress=progress)
     if json:
         show.as_json({"status": "done", "study": "labels", **overview(study), "out": str(study.out)})
@@ -162,7 +160,7 @@ def tilt(
 
     from dipolar.recipes.study_tilt_result import headline, overview, write_tilt_study
 
-    with _going_on(out), show.progress_bars() as progress:
+    with going_on(out), show.progress_bars() as progress:
         study = write_tilt_study(out, settings=wanted, progress=progress)
     if json:
         show.as_json({"status": "done", "study": "tilt", **overview(study), "out": str(study.out)})
@@ -171,22 +169,6 @@ def tilt(
         show.line(text)
     for figure in sorted(study.out.glob("figure*.png")):
         show.line(str(figure))
-
-
-@contextmanager
-def _going_on(out: Path) -> Iterator[None]:
-    """Say after an interruption that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from dipolar.recipes.study_results import work_folder
-
-        work = work_folder(out)
-        raise KeyboardInterrupt(
-            f"interrupted; what was done is kept in {work}, and the same command goes on from there"
-            if work.exists()
-            else ""
-        ) from None
 
 
 def _report(study: Study, figure: str, *, json: bool) -> None:

@@ -25,6 +25,7 @@ KINDS = (
     ("a series of scans", {"result.h5", "tracks.csv"}),
     ("a measurement", {"result.h5"}),
     ("a result of unmixing", {"components.h5"}),
+    ("a library of tilt", {"library.npz"}),
     ("a simulation", {"truth_cells.csv"}),
     ("a simulated series of scans", {"truth_series.csv"}),
     ("a simulated scan", {"truth_domains.csv"}),

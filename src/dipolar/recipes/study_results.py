@@ -216,7 +216,25 @@ def work_folder(out: str | Path) -> Path:
 
 
 def checked(out: str | Path, kind: str) -> Path:
+    """Return the folder of a study, if it and that of the work in progress can be written.
+
+    Raises
+    ------
+    OutputError, ChecksumError
+        As in `checked_folder`.
+    """
+    return checked_folder(out, f"a {kind} study")
+
+
+def checked_folder(out: str | Path, kind: str) -> Path:
     """Return the folder of a result, if it and that of the work in progress can be written.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    kind
+        What shall be written there, in the words of `dipolar.io.folder.kind_of`.
 
     Raises
     ------
@@ -228,7 +246,7 @@ def checked(out: str | Path, kind: str) -> Path:
     out = Path(out).resolve()
     if (out / "run.json").is_file():
         read_run_json(out)  # a damaged one is said to be that
-    out, work = check_out(out, kind=f"a {kind} study"), work_folder(out)
+    out, work = check_out(out, kind=kind), work_folder(out)
     if work.exists() and not (work / MARK).is_file() and (not work.is_dir() or any(work.iterdir())):
         raise OutputError(
             "work in progress is kept beside the result, under its name with .work behind it.",

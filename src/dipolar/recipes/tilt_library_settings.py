@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from dipolar.recipes.parse import parse_numbers
 from dipolar.recipes.settings import Settings
+
+LARGEST_FOCUS_NM = 1000.0
+"""Nobody focuses further away from a specimen."""
 
 
 class TiltLibrarySettings(Settings):
@@ -18,7 +22,9 @@ class TiltLibrarySettings(Settings):
         description="Thicknesses in nm, with commas between; the nearest whole numbers of half cells are taken.",
     )
     focus_nm: str = Field(
-        "-6,-4,-2,0,2,4,6", description="Depths of the focus below the entrance surface in nm, with commas between."
+        "-6,-4,-2,0,2,4,6",
+        description="Depths of the focus below the entrance surface in nm, with commas between, and = before them "
+        "where the first is negative: --focus-nm=-4,0,4.",
     )
     tilt_step_mrad: float = Field(10.0, gt=0, le=30, description="Distance of the tilts along y and x.")
     tilt_steps: int = Field(3, ge=1, le=10, description="How many of them there are on each side of no tilt.")
@@ -31,3 +37,31 @@ class TiltLibrarySettings(Settings):
     outer_mrad: float = Field(250.0, gt=0, le=1000, description="Where it ends.")
     workers: int = Field(1, ge=1, le=256, description="Processes at once.")
     cluster: str | None = Field(None, description="Address of a Dask cluster that does the work: tcp://HOST:8786.")
+
+    # What is written below is in the names of files that are kept: the defaults above must stay as they are written.
+
+    @field_validator("thickness_nm")
+    @classmethod
+    def _thicknesses(cls, text: str) -> str:
+        numbers = parse_numbers(text)
+        if not all(0.3 <= number <= 1000 for number in numbers):
+            raise ValueError("thicknesses are in nm, from 0.3 to 1000")
+        return ",".join(f"{number:g}" for number in sorted(numbers))
+
+    @field_validator("focus_nm")
+    @classmethod
+    def _foci(cls, text: str) -> str:
+        numbers = parse_numbers(text, least=-LARGEST_FOCUS_NM)
+        if max(numbers) > LARGEST_FOCUS_NM:
+            raise ValueError(f"foci are in nm, {LARGEST_FOCUS_NM:g} at most")
+        return ",".join(f"{number:g}" for number in sorted(numbers))
+
+    @property
+    def thicknesses(self) -> tuple[float, ...]:
+        """The thicknesses that are wanted, from the least on."""
+        return tuple(sorted(parse_numbers(self.thickness_nm)))
+
+    @property
+    def foci(self) -> tuple[float, ...]:
+        """The foci, from the highest in the microscope on."""
+        return tuple(sorted(parse_numbers(self.focus_nm, least=-LARGEST_FOCUS_NM)))
