@@ -63,6 +63,13 @@ def test_results_come_in_order(runner: AbstractRunner):
     assert list(runner.each(uneven, [])) == []
 
 
+@pytest.mark.parametrize("runner", RUNNERS, ids=lambda runner: type(runner).__name__)
+def test_results_as_they_come_have_their_numbers(runner: AbstractRunner):
+    assert sorted((number, result) for number, (result, _) in runner.as_done(uneven, [5, 3, 4])) == [
+        (0, 25), (1, 9), (2, 16)
+    ]  # fmt: skip
+
+
 def test_a_process_of_its_own_has_one_thread():
     assert {threads for _, threads in Processes(workers=2).each(uneven, range(2))} == {"1"}
 
