@@ -5,6 +5,7 @@ Each has a type for pydantic that checks the text and writes it in one way, so t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Real
@@ -155,6 +156,27 @@ def _zone_axis(text: str) -> str:
     return ",".join(str(part) for part in parse_zone_axis(text))
 
 
+def parse_pair(text: str) -> tuple[float, float]:
+    """Return (y, x) from ``"10,-5"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form.
+    """
+    try:
+        y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("a tilt is written as two numbers y,x: 10,0") from None
+    if not math.isfinite(y) or not math.isfinite(x):
+        raise ValueError("a tilt is two finite numbers y,x: 10,0")
+    return y, x
+
+
+def _pair(text: str) -> str:
+    return "{:g},{:g}".format(*parse_pair(text))
+
+
 def _in_text(value: object, between: str) -> object:
     """Return numbers, words or pairs that were handed over in Python as they are written; all else as it is."""
     if isinstance(value, (str, bool, type(None))):
@@ -185,6 +207,7 @@ def _corners(value: object) -> object:
 
 LengthPm = Annotated[float, BeforeValidator(_length), Field(gt=0, allow_inf_nan=False)]
 Angles = Annotated[str, BeforeValidator(_list), AfterValidator(_angles)]
+Pair = Annotated[str, BeforeValidator(_list), AfterValidator(_pair)]
 Numbers = Annotated[str, BeforeValidator(_list), AfterValidator(_numbers)]
 ZoneAxis = Annotated[str, BeforeValidator(_list), AfterValidator(_zone_axis)]
 Region = Annotated[str, BeforeValidator(_corners), AfterValidator(_region)]

@@ -20,6 +20,7 @@ from dipolar.recipes.parse import (
     Formats,
     Layers,
     LengthPm,
+    Pair,
     Region,
     ZoneAxis,
     parse_angles,
@@ -177,6 +178,38 @@ class SimulateSettings(Settings):
     )
     intensity_scatter: float = Field(0.05, ge=0, le=0.5, description="Relative scatter of the columns' brightness.")
     tail_fraction: float = Field(0.0, ge=0, lt=1, description="Share of a column's height in broad tails.")
+    tilt_mrad: Pair | None = Field(
+        None,
+        description="Draw columns as a beam sees them that leans into the direction Y,X on the screen by so many mrad, "
+        "from the library of tilt of each layer. The crystal stays where it is. Not given: columns are Gaussian.",
+    )
+    tilt_change_mrad: Pair | None = Field(
+        None, description="With a tilt: how much it changes, Y,X, from the left to the right edge. Not given: 0,0."
+    )
+    thickness_nm: float | None = Field(
+        None, gt=0, le=1000, description="With a tilt: thickness of the specimen in the middle. Not given: 30."
+    )
+    thickness_change_nm: Finite | None = Field(
+        None, description="With a tilt: how much it changes from the left to the right edge. Not given: 0."
+    )
+    focus_nm: Finite | None = Field(
+        None, description="With a tilt: depth of the focus below the entrance surface. Not given: 0."
+    )
+    source_fwhm_pm: LengthPm | None = Field(
+        None, le=1000, description="With a tilt: width of the source's image at half its height. Not given: 80."
+    )
+    dose_e_per_pm2: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="With a tilt: electrons that hit a pm², in place of the counts of columns and background. Not "
+        "given: 5.",
+    )
+    tilt_library: str | None = Field(
+        None,
+        description="With a tilt: a library that dipolar simulate tilt wrote, for layers of its material in place of "
+        "the one that comes with dipolar.",
+    )
     row_jitter_px: float = Field(0.0, ge=0, le=5, description="Standard deviation of the shift of each scan row.")
     drift_y_px: Finite = Field(0.0, description="How far the specimen has moved in y by the last row.")
     drift_x_px: Finite = Field(0.0, description="How far the specimen has moved in x by the last row.")

@@ -20,6 +20,7 @@ from dipolar.io.folder import check_target
 from dipolar.io.tables import write_table
 from dipolar.recipes.record import now, versions
 from dipolar.recipes.settings import SimulateSettings, change
+from dipolar.recipes.simulate_tilted import tilted_film, tilted_settings
 from dipolar.simulate import (
     Dislocation,
     FilmSettings,
@@ -32,6 +33,7 @@ from dipolar.simulate import (
     wall,
 )
 from dipolar.simulate.pattern_names import pattern_named
+from dipolar.simulate.tilted.film import TiltedFilm
 from dipolar.simulate.truth_domains import true_domains
 
 
@@ -54,11 +56,14 @@ def simulate_image(settings: SimulateSettings | None = None, **changes: Any) -> 
     return _simulated(settings)[0]
 
 
-def _simulated(settings: SimulateSettings) -> tuple[Simulated, LabelledFilm | None]:
-    """Return the film, and its labels where it carries a pattern."""
+def _simulated(settings: SimulateSettings) -> tuple[Simulated, LabelledFilm | TiltedFilm | None]:
+    """Return the film, and what else is true of its cells where it carries a pattern or the beam is tilted."""
     rng, film = np.random.default_rng(settings.seed), film_settings(settings)
-    labelled = None
-    if settings.pattern != "none":
+    labelled: LabelledFilm | TiltedFilm | None = None
+    tilted = tilted_settings(settings)
+    if tilted is not None:
+        labelled = tilted_film(settings, film, tilted, rng=rng)
+    elif settings.pattern != "none":
         _check_pattern(settings)
         pattern = pattern_named(settings.pattern, displacement_pm=settings.displacement_pm)
         labelled = patterned_film(pattern, film, rng=rng)
@@ -145,7 +150,7 @@ def write_simulated(
 
 
 def files_of(
-    made: Simulated, settings: SimulateSettings, labelled: LabelledFilm | None = None
+    made: Simulated, settings: SimulateSettings, labelled: LabelledFilm | TiltedFilm | None = None
 ) -> dict[str, Callable[[Path], None]]:
     """Return the files of a simulation by name, each as a function that writes it to a path.
 
@@ -156,10 +161,14 @@ def files_of(
     settings
         What it was made with.
     labelled
-        The same film with its labels, where it carries a pattern.
+        The same film with its labels where it carries a pattern, and with its tilts where the beam is tilted.
     """
+    labels: dict[str, np.ndarray] = {}
     if labelled is None:
-        truth, labels = _true_domains(made, settings), {}
+        truth = _true_domains(made, settings)
+    elif isinstance(labelled, TiltedFilm):
+        truth, (tilt_y, tilt_x) = _true_domains(made, settings), labelled.tilt_mrad.T
+        labels = {"tilt_y_mrad": tilt_y, "tilt_x_mrad": tilt_x, "thickness_nm": labelled.thickness_nm}
     else:
         truth = true_domains(made.truth_cells, tuple(float(angle) for angle in labelled.variants_deg))
         labels = {name: getattr(labelled, name) for name in ("composition", "layer", "variant")}

@@ -183,7 +183,7 @@ def _states(library: TiltLibrary, shift_pm: Float[np.ndarray, "column 2"]) -> Fl
 
 
 def _stamps_at(
-    library: TiltLibrary, axes: tuple[Float[np.ndarray, " node"], ...], states: int
+    library: TiltLibrary, axes: tuple[np.ndarray, ...], states: int
 ) -> Complex64[np.ndarray, "state ty tx thick focus 2 term"]:
     """Return stamps on another grid, as `stamps_on` does, from those nodes alone that have a weight."""
     known = (library.tilts_mrad, library.tilts_mrad, library.thicknesses_nm, library.foci_nm)
