@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int32, Int64
 
 from dipolar.core.nouns import Field
 
@@ -229,3 +229,33 @@ class ScanCalibration:
     def straighten(self) -> Float[np.ndarray, "2 2"]:
         """Matrix that takes a vector (y, x) on the image to that on a true scan, in px of the fast direction."""
         return np.array([[self.aspect, 0.0], [self.shear * self.aspect, 1.0]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TiltCorrection:
+    """What a tilt of the crystal does to the displacement, region by region and cell by cell; A at the corners."""
+
+    material: str
+    """Key of the library that columns were compared with."""
+    positions_px: Float[np.ndarray, "region 2"]
+    """Mean place of the cells of each region."""
+    cells: Int64[np.ndarray, " region"]
+    """How many cells each has."""
+    tilt_mrad: Float[np.ndarray, "region 2"]
+    """Tilt (y, x) on the screen: the direction into which the beam leans against the crystal."""
+    tilt_sigma_mrad: Float[np.ndarray, "region 2"]
+    """One standard error of each component."""
+    false_px: Float[np.ndarray, "region 2"]
+    """False displacement (dy, dx) of B in each region."""
+    false_sigma_px: Float[np.ndarray, "region 2"]
+    """One standard error of it."""
+    thickness_nm: Float[np.ndarray, " region"]
+    """Thickness that fits best, what was given included."""
+    focus_nm: Float[np.ndarray, " region"]
+    """Depth of the focus that fits best."""
+    misfit: Float[np.ndarray, " region"]
+    """Misfit over the number of values: 1 where the library describes the columns as well as it should."""
+    cell_false_px: Float[np.ndarray, "cell 2"]
+    """False displacement (dy, dx) of every cell, smooth between the regions."""
+    cell_covariance_px2: Float[np.ndarray, "cell 2 2"]
+    """Its covariance, shared by all cells of a region: it does not average out."""

@@ -16,6 +16,7 @@ from dipolar.core.findings import (
     ScanCalibration,
     ScanCorrection,
     Tetragonality,
+    TiltCorrection,
 )
 from dipolar.core.learning import Card, Prediction
 from dipolar.core.material import Polarization
@@ -55,6 +56,10 @@ class Findings:
     """Where a reference region might be, where none was given."""
     mistilt: MistiltFinding | None = None
     """Whether a tilt of the crystal is to be suspected."""
+    tilt: TiltCorrection | None = None
+    """The tilt by comparison with tilted crystals, and the false displacement that it makes."""
+    tilt_removed: bool = False
+    """Whether that was taken off the cells."""
     order: Order | None = None
     """Polar, antipolar, modulated or null."""
     wave: Field | None = None

@@ -190,9 +190,11 @@ class Reference:
     cells: int
     """Number of cells in it."""
     offset_px: tuple[float, float]
-    """Mean (dy, dx) there, which was removed from every cell."""
+    """Mean (dy, dx) there, or half the sum of it and of that in `opposite_px`, which was removed from every cell."""
     offset_sigma_px: tuple[float, float]
     """One standard error of that mean."""
+    opposite_px: tuple[int, int, int, int] | None = None
+    """A region whose polarization is opposite to that of `region_px`, where one was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

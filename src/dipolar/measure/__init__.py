@@ -9,7 +9,13 @@ from dipolar.measure.mistilt import mistilt_suspicion
 from dipolar.measure.planes import atomic_planes
 from dipolar.measure.polarization import load_material, polarization
 from dipolar.measure.proposal import propose_reference
-from dipolar.measure.reference import cell_edges_px, lattice_size_px, reference_offset, subtract_reference
+from dipolar.measure.reference import (
+    cell_edges_px,
+    lattice_size_px,
+    opposite_offset,
+    reference_offset,
+    subtract_reference,
+)
 from dipolar.measure.scan import remove_row_jitter
 from dipolar.measure.strain import strain
 from dipolar.measure.summary import summarize
@@ -29,6 +35,7 @@ __all__ = [
     "load_material",
     "mistilt_suspicion",
     "neighbour_scatter",
+    "opposite_offset",
     "polarization",
     "propose_reference",
     "reference_offset",

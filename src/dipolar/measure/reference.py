@@ -96,6 +96,36 @@ def reference_offset(cells: Cells, columns: Columns, region: Region) -> Referenc
     return Reference(region_px=region, cells=int(np.count_nonzero(rows)), offset_px=offset, offset_sigma_px=sigma)
 
 
+def opposite_offset(cells: Cells, columns: Columns, region: Region, opposite: Region) -> Reference:
+    """Return the offset that two regions of opposite polarization share: half the sum of their mean displacements.
+
+    Nothing else is needed to take off what mistilt and scan make, which hardly depends on the displacement itself: the
+    same for +P and -P within 0.2 pm at 15 mrad, and 2 pm at 30, in BiFeO3 of 30 nm.
+
+    Parameters
+    ----------
+    cells, columns
+        As in `reference_offset`.
+    region, opposite
+        Where the polarization is what it is, and where it is the opposite.
+
+    Raises
+    ------
+    DataError
+        Where a region holds no cell.
+    """
+    one, other = (reference_offset(cells, columns, part) for part in (region, opposite))
+    offset = 0.5 * (np.array(one.offset_px) + np.array(other.offset_px))
+    sigma = 0.5 * np.hypot(one.offset_sigma_px, other.offset_sigma_px)
+    return Reference(
+        region_px=region,
+        cells=one.cells + other.cells,
+        offset_px=(float(offset[0]), float(offset[1])),
+        offset_sigma_px=(float(sigma[0]), float(sigma[1])),
+        opposite_px=opposite,
+    )
+
+
 def subtract_reference(cells: Cells, reference: Reference) -> Cells:
     """Return the cells with the offset of the reference taken off; its uncertainty joins theirs."""
     added = np.diag(np.array(reference.offset_sigma_px) ** 2)

@@ -47,6 +47,7 @@ def find_all(
     edits: EditsRecord | None = None,
     sites: Sites | None = None,
     fitted: bool = True,
+    seen: Cells | None = None,
 ) -> Findings:
     """Return everything that follows from a table of columns and cells.
 
@@ -71,6 +72,8 @@ def find_all(
     fitted
         Whether columns stand where a fit put them. Where a network put them, errors of their places repeat with its
         grid, and would be told as waves of a sublattice: no order is looked for.
+    seen
+        The cells with everything that a tilt makes still in them, where `raw` is without it.
     """
     if not len(cells.flags):
         return Findings(scan=scan, shape=shape, edits=edits, sites=sites)
@@ -78,7 +81,7 @@ def find_all(
     with step("looking for offset, tilt and order"):
         proposal = propose_reference(raw, columns) if reference is None else None
         quiet = region if region is not None or proposal is None else proposal.region_px
-        mistilt = None if settings.mistilt == "off" else mistilt_suspicion(raw, columns, region=quiet)
+        mistilt = None if settings.mistilt == "off" else mistilt_suspicion(seen or raw, columns, region=quiet)
         offset_sigma = (0.0, 0.0) if reference is None else reference.offset_sigma_px
         order = None
         if fitted:

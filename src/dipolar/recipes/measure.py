@@ -17,21 +17,25 @@ from dipolar.core.findings import ScanCorrection
 from dipolar.core.material import PolarMaterial
 from dipolar.core.measurement import Measurement, Sites
 from dipolar.core.motif import Motif
-from dipolar.core.nouns import Cells, Columns, GainCheck, Image, Record
+from dipolar.core.nouns import Cells, Columns, GainCheck, Image, Record, Reference
 from dipolar.io import check_image, open_image, sha256_of
 from dipolar.measure import (
     apply_edits,
     build_cells,
+    opposite_offset,
     reference_offset,
     remove_row_jitter,
     strain,
     subtract_reference,
     summarize,
 )
+from dipolar.measure.tilt_map import STEP as TILTED
+from dipolar.measure.tilt_map import corrected as without_tilt
 from dipolar.recipes.calibrate import calibrate, known_cell, shape_of_scan
 from dipolar.recipes.consistency import scatter_of
 from dipolar.recipes.findings import MAPS_SEED, find_all
 from dipolar.recipes.gain_check import check_gain
+from dipolar.recipes.mistilt import TiltPlan, tilt_of
 from dipolar.recipes.notes import notes
 from dipolar.recipes.plan import prepare
 from dipolar.recipes.record import Clock, now, versions
@@ -87,7 +91,7 @@ def measure_image(
 
     found = Found(
         image=opened, inputs=inputs, columns=columns, cells=cells, material=plan.material, scan=scan, edits=edits,
-        sites=sites, motif=plan.motif,
+        sites=sites, motif=plan.motif, tilt=plan.tilt,
     )  # fmt: skip
     return conclude(found, settings, clock, check=check)
 
@@ -116,6 +120,8 @@ class Found:
     """The projected cell of the structure file, which is known in pm."""
     fitted: bool = True
     """Whether columns stand where a fit put them; otherwise where a network did."""
+    tilt: TiltPlan | None = None
+    """By what a tilt of the crystal is told, where it is."""
 
 
 def conclude(
@@ -140,16 +146,25 @@ def conclude(
         raw, shape = shape_of_scan(found.cells, columns, settings, known)
         calibration = calibrate(raw, settings, image, known=known)
         raw = replace(raw, pixel_size_pm=calibration.pixel_size_pm)
+    seen, tilt = raw, None
+    if found.tilt is not None:
+        with clock(TILTED, announce=False):
+            tilt = tilt_of(found.tilt, image, columns, raw, progress=clock.progress)
+    removed = tilt is not None and settings.mistilt == "correct"
+    if tilt is not None and removed:
+        raw = without_tilt(raw, tilt)
     with clock("measuring strain"):
         cells, reference = raw, None
         if settings.region_px is not None:
-            reference = reference_offset(raw, columns, settings.region_px)
+            reference = _reference(raw, columns, settings, settings.region_px)
             cells = subtract_reference(raw, reference)
         fields = strain(cells, region=settings.region_px)
     findings = find_all(
         settings, columns, cells, raw, reference=reference, material=found.material, shape_px=image.data.shape,
         step=clock, scan=found.scan, shape=shape, edits=found.edits, sites=found.sites, fitted=found.fitted,
+        seen=seen,
     )  # fmt: skip
+    findings = replace(findings, tilt=tilt, tilt_removed=removed)
     checked = None
     if settings.gain_check and len(cells.flags) and found.sites is None:
         with clock("checking the gain"):
@@ -175,6 +190,15 @@ def conclude(
     )
     record = replace(measurement.record, notes=tuple(notes(settings, measurement)))
     return replace(measurement, record=record)
+
+
+def _reference(
+    cells: Cells, columns: Columns, settings: MeasureSettings, region: tuple[int, int, int, int]
+) -> Reference:
+    """Return the offset of the reference region, or that which it shares with one of opposite polarization."""
+    if settings.opposite_px is not None:
+        return opposite_offset(cells, columns, region, settings.opposite_px)
+    return reference_offset(cells, columns, region)
 
 
 def open_or_take(image: str | Path | Image, settings: MeasureSettings) -> tuple[Image, dict[str, str]]:

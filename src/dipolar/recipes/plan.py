@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.edits import Edits
-from dipolar.core.errors import CalibrationError
+from dipolar.core.errors import CalibrationError, SettingsError
 from dipolar.core.material import PolarMaterial
 from dipolar.core.measurement import Sites
 from dipolar.core.motif import Motif, SiteColumns
@@ -20,6 +20,7 @@ from dipolar.measure.octahedra import has_oxygen, octahedral_tilt, tilt_patterns
 from dipolar.measure.sites import anion_offsets, site_offsets
 from dipolar.recipes.calibrate import known_cell
 from dipolar.recipes.edits import read_edits
+from dipolar.recipes.mistilt import TiltPlan, plan_tilt
 from dipolar.recipes.settings import MeasureSettings
 
 
@@ -37,6 +38,8 @@ class Plan:
     """Corrections by hand."""
     inputs: dict[str, str]
     """sha256 of the files that were read."""
+    tilt: TiltPlan | None = None
+    """By what a tilt is told, where it is."""
 
     def locate(self, image: Image, progress: Progress = silent) -> tuple[Columns, Sites | None]:
         """Return the A and B columns, and all columns where the structure is given or oxygen shows."""
@@ -81,7 +84,7 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
             do="give --lattice-pm, and with --reference the region where that crystal is",
         )
     inputs = {}
-    for path in (settings.edits, settings.structure, settings.material):
+    for path in (settings.edits, settings.structure, settings.material, settings.tilt_library):
         if path is not None and Path(path).is_file():
             inputs[Path(path).name] = sha256_of(path)
     material = None if settings.material is None else load_material(settings.material)
@@ -90,7 +93,14 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
     if settings.structure is not None:
         motif = read_motif(settings.structure, zone_axis=settings.zone_axis_uvw)
         known_cell(settings, motif)  # a lattice parameter that is none of its edges is refused before work starts
-    return Plan(settings=settings, material=material, motif=motif, edits=edits, inputs=inputs)
+    if settings.opposite is not None and settings.reference is None:
+        raise SettingsError(
+            "a region of opposite polarization is the opposite of a reference region.",
+            got=f"opposite {settings.opposite}, and no reference",
+            do=f"--reference y0:y1,x0:x1 --opposite {settings.opposite}",
+        )
+    tilt = plan_tilt(settings, material)
+    return Plan(settings=settings, material=material, motif=motif, edits=edits, inputs=inputs, tilt=tilt)
 
 
 def describe_sites(sites: SiteColumns) -> Sites:

@@ -84,8 +84,30 @@ class MeasureSettings(Settings):
         description="What of the scan's distortion to correct: shifts of single rows, told from the crystal; the shape "
         "of the scan, told from lattice_pm in the reference region as a square cell; or both.",
     )
-    mistilt: Literal["off", "report"] = Field(
-        "report", description="Whether to look for a tilt of the crystal behind the common offset of the sublattices."
+    mistilt: Literal["off", "report", "correct"] = Field(
+        "report",
+        description="Whether to look for a tilt of the crystal, which fakes a displacement: report tells the "
+        "suspicion, and its size where thickness_nm is given, and changes nothing; correct takes the false displacement "
+        "off, and adds its uncertainty to sigma.",
+    )
+    thickness_nm: float | None = Field(
+        None, gt=0, le=1000, description="Estimated thickness of the specimen in nm, by which a tilt is told."
+    )
+    thickness_share: float = Field(
+        0.2, ge=0, le=1, description="Standard deviation of that estimate, relative: 0.2 is 20 %."
+    )
+    tilt_library: str | None = Field(
+        None,
+        description="What columns look like under a tilted beam: bfo, pto, bto, sto, or a file that dipolar simulate "
+        "tilt wrote. Not given: that of the material.",
+    )
+    tilt_by: Literal["library", "network"] = Field(
+        "library", description="What tells the tilt: every entry of the library compared, or a network trained on it."
+    )
+    opposite: Region | None = Field(
+        None,
+        description="Region whose polarization is opposite to that of the reference region: half of the sum of both "
+        "means, which a crystal free of tilt and scan distortion has as zero, is removed in place of the reference's.",
     )
     edits: str | None = Field(
         None, description="TOML file of corrections by hand: columns to remove, add or re-assign."
@@ -117,6 +139,11 @@ class MeasureSettings(Settings):
     def region_px(self) -> tuple[int, int, int, int] | None:
         """The reference region as (y0, y1, x0, x1), or None."""
         return None if self.reference is None else parse_region(self.reference)
+
+    @property
+    def opposite_px(self) -> tuple[int, int, int, int] | None:
+        """The region of opposite polarization as (y0, y1, x0, x1), or None."""
+        return None if self.opposite is None else parse_region(self.opposite)
 
     @property
     def directions_deg(self) -> tuple[float, ...] | None:

@@ -1,0 +1,322 @@
+"""Which tilt, and which true displacement, the mean cell of a region tells.
+
+A tilted beam makes columns longer along the tilt, lopsided, dims B against A, and moves both sublattices apart. How it
+does so depends on thickness and focus, which a library knows for every tilt. Here each node of such a library (tilt,
+thickness, focus) is fitted to a measured mean cell: where it is, how bright, how blurred, and how far B is truly
+displaced are free, as nobody knows them. Nodes are weighted by how well they fit, and by what was known before; the
+mean over them is the answer, the scatter over them its uncertainty. A tilt and its opposite have the same elongation
+and the same contrast, and differ only in how lopsided columns are: where the image does not tell, both stay in the
+mean and sigma says so.
+
+The evidence of a node is Laplace's approximation: D. J. C. MacKay, Neural Computation 4, 415 (1992).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Complex64, Complex128, Float, Int64
+
+from dipolar.core.tilt_library import TiltLibrary, stamps_on, state_weights
+
+ROUNDS = 8
+"""Steps of the fit of each node."""
+HOPELESS = (1e9, 200.0, 80.0, 40.0, 25.0, 20.0, 18.0, 18.0)
+"""Logarithm of the probability, against the best node's, below which a node is not fitted further, after each step."""
+FARTHEST = 1.5
+"""Displacement, in units of the library's, up to which its quadratic may go on."""
+LARGEST_ORDER = 7.0
+"""Frequencies, in units of the inverse cell, up to which terms are compared."""
+RELATIVE, FLOOR = 0.06, 0.004
+"""How wrong terms of the library may be: relative to each, and to the largest one. Absorption instead of frozen phonons
+and detectors that are not quite as assumed make such errors; so does a mean over turned octahedra."""
+SHIFT_PM, DISPLACEMENT_PM = 30.0, 40.0
+"""Standard deviations, known before, of where A is (a fit of Gaussians finds it elsewhere), and of the displacement."""
+UNROUND = 0.15
+"""Standard deviation, known before, of how unround the blur is, over its variance."""
+STARTS_PM = (25.0, 40.0, 60.0)
+"""Standard deviations of the blur that fits begin with."""
+FREE = 8
+"""What is free in a fit: log brightness, place (2), displacement (2), blur yy, yx, xx."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeanCell:
+    """The mean image of the cells of a region, as Fourier terms, the corner of the cell being the mean place of A."""
+
+    terms: Complex128[np.ndarray, " term"]
+    """At `orders` of the library that it is compared with."""
+    variance: Float[np.ndarray, " term"]
+    """Of each term's real and imaginary part, from the scatter of the cells."""
+    spread: Complex128[np.ndarray, " term"]
+    """What the scatter of the displacement in the region makes of terms of B: the mean of exp(-2πi g·(d - mean d))."""
+    displacement: Float[np.ndarray, " 2"]
+    """Mean of the measured displacements (y, x), in shares of the cell."""
+    cells: int
+    """Number of cells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """What is known before looking at columns."""
+
+    thickness_nm: float
+    """Thickness of the specimen."""
+    thickness_share: float = 0.2
+    """Standard deviation of it, relative."""
+    tilt_mrad: float = 10.0
+    """Standard deviation of tilts along each axis."""
+    focus_nm: tuple[float, float] = (1.0, 3.5)
+    """Mean and standard deviation of the depth of the focus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Nodes:
+    """A library on the grid that is searched, with what is known before of each node."""
+
+    tilts_mrad: Float[np.ndarray, "node 2"]
+    thicknesses_nm: Float[np.ndarray, " node"]
+    foci_nm: Float[np.ndarray, " node"]
+    log_prior: Float[np.ndarray, " node"]
+    stamps: Complex64[np.ndarray, "node state 2 term"]
+    """Only the orders that are compared."""
+    orders: Int64[np.ndarray, "term 2"]
+    b_place: Float[np.ndarray, " 2"]
+    """Place of B where nothing is displaced, in shares of the cell."""
+    library: TiltLibrary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fits:
+    """Every node fitted to one mean cell."""
+
+    misfit: Float[np.ndarray, " node"]
+    """Sum of squares over variances, what was known before of that which is free included; infinite where given up."""
+    volume: Float[np.ndarray, " node"]
+    """Logarithm of the determinant of its second derivatives."""
+    displacement_pm: Float[np.ndarray, "node 2"]
+    """True displacement (y, x) of B at each."""
+    covariance_pm2: Float[np.ndarray, "node 2 2"]
+    """Its covariance at each."""
+    chi2: Float[np.ndarray, " node"]
+    """Misfit over the number of values."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Posterior:
+    """What one region tells."""
+
+    tilt_mrad: Float[np.ndarray, " 2"]
+    """Mean tilt (y, x) in the frame of the cell."""
+    tilt_covariance_mrad2: Float[np.ndarray, "2 2"]
+    """Its covariance."""
+    displacement_pm: Float[np.ndarray, " 2"]
+    """Mean true displacement."""
+    covariance_pm2: Float[np.ndarray, "2 2"]
+    """Its covariance."""
+    thickness_nm: float
+    """Mean thickness."""
+    focus_nm: float
+    """Mean focus."""
+    chi2: float
+    """Misfit of the best node over the number of values."""
+
+
+def compared(library: TiltLibrary) -> Int64[np.ndarray, " term"]:
+    """Return which terms of a library are compared; not the mean, as a detector has an offset."""
+    length = np.linalg.norm(library.orders, axis=1)
+    return np.flatnonzero((length > 0) & (length <= LARGEST_ORDER))
+
+
+def nodes_of(
+    library: TiltLibrary, prior: Prior, *, tilts_mrad: Float[np.ndarray, " tilt"] | None = None, thicknesses: int = 5
+) -> Nodes:
+    """Return the grid that is searched: thicknesses that are likely, all foci, all tilts.
+
+    Parameters
+    ----------
+    library
+        Of the material and the microscope.
+    prior
+        What is known before.
+    tilts_mrad
+        Tilts along each axis; every 5 mrad over the whole library unless given.
+    thicknesses
+        How many thicknesses, over two standard deviations to both sides.
+    """
+    if tilts_mrad is None:
+        tilts_mrad = np.arange(library.tilts_mrad[0], library.tilts_mrad[-1] + 0.1, 5.0)
+    off = np.linspace(-2.0, 2.0, thicknesses) if thicknesses > 1 and prior.thickness_share > 0 else np.zeros(1)
+    nm = np.clip(
+        prior.thickness_nm * np.exp(prior.thickness_share * off), library.thicknesses_nm[0], library.thicknesses_nm[-1]
+    )
+    foci = library.foci_nm
+    rows = compared(library)
+    small = replace(library, stamps=library.stamps[..., rows], orders=library.orders[rows])
+    stamps = stamps_on(small, tilts_y_mrad=tilts_mrad, tilts_x_mrad=tilts_mrad, thicknesses_nm=nm, foci_nm=foci)
+    ty, tx, thick, focus = np.meshgrid(tilts_mrad, tilts_mrad, np.arange(len(nm)), foci, indexing="ij")
+    stamps = np.moveaxis(stamps, 2, 4).reshape(ty.size, stamps.shape[2], 2, len(rows))
+    index = thick.ravel()
+    tilts = np.stack([ty.ravel(), tx.ravel()], axis=1)
+    log_prior = (
+        -0.5 * np.sum(np.square(tilts / prior.tilt_mrad), axis=1)
+        - 0.5 * np.square(off[index])
+        - 0.5 * np.square((focus.ravel() - prior.focus_nm[0]) / prior.focus_nm[1])
+    )
+    return Nodes(
+        tilts_mrad=tilts, thicknesses_nm=nm[index], foci_nm=focus.ravel(), log_prior=log_prior, stamps=stamps,
+        orders=library.orders[rows], b_place=np.full(2, 0.5), library=library,
+    )  # fmt: skip
+
+
+def fit_nodes(mean: MeanCell, nodes: Nodes) -> Fits:
+    """Return every node fitted to a mean cell; nodes that turn out hopeless on the way are left where they are."""
+    g, cell = nodes.orders.astype(np.float64), nodes.library.cell_pm
+    unit = nodes.library.displacement_pm / cell
+    # how stamps depend on the displacement is slow: the measured one will do
+    shift = np.clip(mean.displacement / unit, -FARTHEST, FARTHEST) if unit > 0 else np.zeros(2)
+    weights = state_weights(shift[None], nodes.stamps.shape[1])[0].astype(np.float32)
+    stamps = np.tensordot(weights, nodes.stamps, axes=(0, 1)).astype(np.complex128)
+    a, b = stamps[:, 0], stamps[:, 1] * mean.spread * np.exp(-2j * np.pi * (g @ nodes.b_place))
+    size = np.abs(mean.terms)
+    weight = 1.0 / (mean.variance + np.square(RELATIVE * size) + np.square(FLOOR * size.max()))
+    precision = _prior_precision(cell)
+    values = _start(mean, a, b, g, weight, cell)
+    count = len(values)
+    misfit, hessian = np.full(count, np.inf), np.tile(np.eye(FREE), (count, 1, 1))
+    alive = np.arange(count)
+    for number in range(ROUNDS + 1):
+        model, slopes = _model(values[alive], a[alive], b[alive], g)
+        off = mean.terms - model
+        weighted = slopes.conj() * weight
+        hessian[alive] = np.einsum("npk,nqk->npq", weighted, slopes, optimize=True).real + precision
+        misfit[alive] = np.sum(np.square(np.abs(off)) * weight, axis=1)
+        misfit[alive] += np.einsum("np,pq,nq->n", values[alive], precision, values[alive])
+        if number == ROUNDS:
+            break
+        gradient = np.einsum("npk,nk->np", weighted, off, optimize=True).real - values[alive] @ precision
+        values[alive] += _limited(np.linalg.solve(hessian[alive], gradient[..., None])[..., 0], cell)
+        log = nodes.log_prior[alive] - 0.5 * misfit[alive]
+        alive = alive[log > log.max() - HOPELESS[number]]
+    _, volume = np.linalg.slogdet(hessian)
+    return Fits(
+        misfit=misfit,
+        volume=volume,
+        displacement_pm=values[:, 3:5] * cell,
+        covariance_pm2=np.linalg.inv(hessian)[:, 3:5, 3:5] * cell**2,
+        chi2=misfit / (2 * len(g)),
+    )
+
+
+def _prior_precision(cell: float) -> Float[np.ndarray, "8 8"]:
+    """Return the inverse covariance of what is free, as known before; blur as its trace and what is unround."""
+    precision = np.zeros((FREE, FREE))
+    precision[1, 1] = precision[2, 2] = (cell / SHIFT_PM) ** 2
+    precision[3, 3] = precision[4, 4] = (cell / DISPLACEMENT_PM) ** 2
+    unround = (cell**2 / (UNROUND * 40.0**2)) ** 2
+    precision[6, 6] = 4.0 * unround  # C_yx; the difference C_yy - C_xx is twice as free
+    for row, column, sign in ((5, 5, 1), (7, 7, 1), (5, 7, -1), (7, 5, -1)):
+        precision[row, column] = sign * unround
+    return precision
+
+
+def _start(
+    mean: MeanCell,
+    a: Complex128[np.ndarray, "node term"],
+    b: Complex128[np.ndarray, "node term"],
+    g: Float[np.ndarray, "term 2"],
+    weight: Float[np.ndarray, " term"],
+    cell: float,
+) -> Float[np.ndarray, "node 8"]:
+    """Return where fits begin: the measured displacement, and the best of some blurs."""
+    chosen = np.zeros((len(a), FREE))
+    lowest = np.full(len(a), np.inf)
+    for sigma in STARTS_PM:
+        values = np.zeros((len(a), FREE))
+        values[:, 3:5] = mean.displacement
+        values[:, 5] = values[:, 7] = (sigma / cell) ** 2
+        model, _ = _model(values, a, b, g, slopes=False)
+        power = np.sum(np.square(np.abs(model)) * weight, axis=1)
+        scale = np.sum((model.conj() * mean.terms).real * weight, axis=1) / power
+        scale = np.maximum(scale, 1e-3 * np.sqrt(np.sum(np.square(np.abs(mean.terms)) * weight) / power))
+        misfit = np.sum(np.square(np.abs(mean.terms - scale[:, None] * model)) * weight, axis=1)
+        values[:, 0] = np.log(scale)
+        better = misfit < lowest
+        chosen[better], lowest = values[better], np.minimum(lowest, misfit)
+    return chosen
+
+
+def _model(
+    values: Float[np.ndarray, "node 8"],
+    a: Complex128[np.ndarray, "node term"],
+    b: Complex128[np.ndarray, "node term"],
+    g: Float[np.ndarray, "term 2"],
+    *,
+    slopes: bool = True,
+) -> tuple[Complex128[np.ndarray, "node term"], Complex128[np.ndarray, "node 8 term"]]:
+    """Return the terms of every node as its values make it, and their slopes with these."""
+    gg = np.stack([g[:, 0] ** 2, 2.0 * g[:, 0] * g[:, 1], g[:, 1] ** 2])
+    blur = np.exp(values[:, :1] - 2.0 * np.pi**2 * (values[:, 5:8] @ gg) - 2j * np.pi * (values[:, 1:3] @ g.T))
+    of_b = b * np.exp(-2j * np.pi * (values[:, 3:5] @ g.T)) * blur
+    model = a * blur + of_b
+    if not slopes:
+        return model, np.empty((len(values), 0, len(g)), dtype=np.complex128)
+    turn = -2j * np.pi * g.T
+    parts = [model[:, None], model[:, None] * turn, of_b[:, None] * turn, model[:, None] * (-2.0 * np.pi**2 * gg)]
+    return model, np.concatenate(parts, axis=1)
+
+
+def _limited(step: Float[np.ndarray, "node 8"], cell: float) -> Float[np.ndarray, "node 8"]:
+    """Return steps that are not too far: half in brightness, 30 pm in places, (25 pm)² in blur."""
+    most = np.array([0.5, *[30.0 / cell] * 4, *[(25.0 / cell) ** 2] * 3])
+    return step * np.minimum(1.0, np.min(most / np.maximum(np.abs(step), 1e-12), axis=1))[:, None]
+
+
+def log_posterior(fits: Fits, nodes: Nodes) -> Float[np.ndarray, " node"]:
+    """Return the logarithm of how probable each node is, what was known before included.
+
+    Where not even the best node describes the columns as well as the library should, all misfits count less, by as
+    much as it takes: differences between nodes are then no better known than the best one is.
+    """
+    return nodes.log_prior - 0.5 * (fits.misfit / _excess(fits) + fits.volume)
+
+
+def _excess(fits: Fits) -> float:
+    return max(1.0, float(fits.chi2.min()))
+
+
+def posterior(fits: Fits, nodes: Nodes, *, more: Float[np.ndarray, " node"] | None = None) -> Posterior:
+    """Return the mean over all nodes, weighted, with its scatter.
+
+    Which plane of atoms comes first under the surface is not known: the library has A first; with B first all of A lies
+    half a cell deeper, and seems to move by as much times the tilt further against it. The mean of both is taken, and
+    half of what they differ by joins the covariance.
+
+    Parameters
+    ----------
+    fits
+        Of `fit_nodes`.
+    nodes
+        That were fitted.
+    more
+        Logarithm of what else is known of each node, such as from regions around.
+    """
+    log = log_posterior(fits, nodes)
+    log = log if more is None else log + more
+    weight = np.exp(log - log.max())
+    weight /= weight.sum()
+    half = 0.25e-3 * nodes.library.depth_pm * nodes.tilts_mrad
+    displacement = fits.displacement_pm - half
+    tilt, mean = weight @ nodes.tilts_mrad, weight @ displacement
+    off, apart = nodes.tilts_mrad - tilt, displacement - mean
+    inside = fits.covariance_pm2 * _excess(fits) + half[:, :, None] * half[:, None, :]
+    return Posterior(
+        tilt_mrad=tilt,
+        tilt_covariance_mrad2=np.einsum("n,ni,nj->ij", weight, off, off),
+        displacement_pm=mean,
+        covariance_pm2=np.einsum("n,ni,nj->ij", weight, apart, apart) + np.einsum("n,nij->ij", weight, inside),
+        thickness_nm=float(weight @ nodes.thicknesses_nm),
+        focus_nm=float(weight @ nodes.foci_nm),
+        chi2=float(fits.chi2[np.argmax(log)]),
+    )

@@ -1,0 +1,102 @@
+"""A tilt of the crystal in a measurement: told, and taken off where that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dipolar.core.contracts import Progress, silent
+from dipolar.core.errors import SettingsError
+from dipolar.core.findings import TiltCorrection
+from dipolar.core.material import PolarMaterial
+from dipolar.core.nouns import Cells, Columns, Image
+from dipolar.core.tilt_library import TiltLibrary
+from dipolar.measure import build_cells
+from dipolar.measure.tilt_cells import FEWEST, regions_of
+from dipolar.measure.tilt_map import tilt_correction, told_by_library
+from dipolar.measure.tilt_posterior import Prior, compared, nodes_of
+from dipolar.recipes.settings import MeasureSettings
+from dipolar.recipes.tilt_library_shipped import KEYS, library_for
+
+REGION_CELLS = 8.0
+"""Edge of the squares whose mean cells are compared, in cells."""
+MOST_REGIONS = 36
+"""Squares of a large image are larger, so that there are no more than about this many."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TiltPlan:
+    """What a correction needs, read before anything is measured."""
+
+    library: TiltLibrary
+    """What columns look like under a tilted beam."""
+    settings: MeasureSettings
+    """What was asked for."""
+
+
+def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> TiltPlan | None:
+    """Return the library and all else by which a tilt is told; None where it is not to be, or cannot be.
+
+    Raises
+    ------
+    SettingsError
+        If a correction was asked for without a material or an estimate of the thickness, or there is no such library.
+    """
+    if settings.mistilt == "off" or (settings.mistilt == "report" and settings.thickness_nm is None):
+        return None
+    known = material is not None and material.name.lower() in KEYS
+    name = settings.tilt_library or (material.name if material is not None and known else None)
+    if name is None:
+        if settings.mistilt == "report":
+            return None
+        raise SettingsError(
+            "a correction of the tilt needs to know the material.",
+            got="none" if material is None else f"{material.name}, of which no library comes with dipolar",
+            do=f"--tilt-library {'|'.join(KEYS.values())}, or a file that dipolar simulate tilt makes",
+        )
+    if settings.thickness_nm is None:
+        raise SettingsError(
+            "a correction of the tilt needs an estimate of the specimen's thickness.",
+            got="none",
+            do="--thickness-nm 30, and --thickness-share 0.2 where it is known to 20 %",
+        )
+    library = library_for(name)
+    thinnest, thickest = library.thicknesses_nm[[0, -1]]
+    if not thinnest <= settings.thickness_nm <= thickest:
+        raise SettingsError(
+            f"the library of {library.material} knows thicknesses from {thinnest:.3g} to {thickest:.3g} nm.",
+            got=f"{settings.thickness_nm:g} nm",
+            do="give one in between, or make a library of your own: dipolar simulate tilt --thickness-nm ...",
+        )
+    return TiltPlan(library=library, settings=settings)
+
+
+def tilt_of(
+    plan: TiltPlan, image: Image, columns: Columns, cells: Cells, *, progress: Progress = silent
+) -> TiltCorrection | None:
+    """Return tilt and false displacement; None where no square of the image holds enough cells.
+
+    Parameters
+    ----------
+    plan
+        From `plan_tilt`.
+    image
+        That was measured.
+    columns, cells
+        As they were found, no reference taken off.
+    progress
+        Told how far it has come.
+    """
+    library, settings = plan.library, plan.settings
+    of_a = cells if cells.basis == "A" else build_cells(columns, basis="A", pixel_size_pm=cells.pixel_size_pm)
+    if len(of_a.flags) < FEWEST:
+        return None
+    edge = max(REGION_CELLS, np.sqrt(len(of_a.flags) / MOST_REGIONS))
+    regions = regions_of(image.data, of_a, library.orders[compared(library)], edge_cells=edge)
+    if not regions.mean_cells:
+        return None
+    assert settings.thickness_nm is not None
+    prior = Prior(thickness_nm=settings.thickness_nm, thickness_share=settings.thickness_share)
+    found = told_by_library(regions, nodes_of(library, prior), progress=progress)
+    return tilt_correction(regions, found, of_a, library, of=cells)
