@@ -69,6 +69,22 @@ def expected_shares(
     SettingsError
         Where the library of a layer is missing, or something lies outside one.
     """
+    drawn = stamped_columns(settings, tilted, film, libraries)
+    shares = render_stamps(settings.shape_px, drawn, row_shift_px=row_shift_px)
+    # Stamps are cut-off series, which fall a millionth below nothing where a surface has left nothing.
+    return np.maximum(shares, 0.0)
+
+
+def stamped_columns(
+    settings: FilmSettings, tilted: TiltedSettings, film: Specimen, libraries: Sequence[TiltLibrary]
+) -> tuple[Stamped, ...]:
+    """Return the columns with what they look like, A and B of each layer; parameters are those of `expected_shares`.
+
+    Raises
+    ------
+    SettingsError
+        Where the library of a layer is missing, or something lies outside one.
+    """
     if len(libraries) != len(settings.layers):
         raise SettingsError(
             "Each layer needs its library of tilt.", got=f"{len(libraries)} for {len(settings.layers)} layers"
@@ -81,9 +97,7 @@ def expected_shares(
         rows = np.flatnonzero(layer == number)
         if len(rows):
             drawn += _stamped(settings, tilted, film, library, number, rows, sites[rows], shift[rows])
-    shares = render_stamps(settings.shape_px, tuple(drawn), row_shift_px=row_shift_px)
-    # Stamps are cut-off series, which fall a millionth below nothing where a surface has left nothing.
-    return np.maximum(shares, 0.0)
+    return tuple(drawn)
 
 
 def place_on_screen(settings: FilmSettings, tilted: TiltedSettings, points_px: Float[np.ndarray, "point 2"]) -> Place:

@@ -18,9 +18,13 @@ SAME_TILT_MRAD = 0.05
 SAME_THICKNESS_NM = 0.05
 """Thicknesses that differ by less are the same."""
 NODE_STEP_MRAD = 5.0
-"""Largest distance of the tilts between which stamps are interpolated; where few are needed there are three."""
+"""Largest distance of the tilts between which stamps are interpolated; there are three, and more where needed."""
+LINEAR_MRAD = 1.5
+"""Tilts over less than this are interpolated between two: that is good to 1e-3 of the height of a column."""
 NODE_RATIO = 1.3
-"""The same for thicknesses, as a ratio."""
+"""The same distance for thicknesses, as a ratio."""
+LINEAR_RATIO = 1.1
+"""Thicknesses over less than this ratio are interpolated between two."""
 SAME_PLACE_PM = 0.2
 """Where no B is displaced by more, none is."""
 LARGEST_SHIFT = 1.5
@@ -123,7 +127,8 @@ def tilt_nodes(tilts_mrad: Float[np.ndarray, " column"]) -> Float[np.ndarray, " 
     least, most = float(np.min(tilts_mrad, initial=np.inf)), float(np.max(tilts_mrad, initial=-np.inf))
     if not most - least > SAME_TILT_MRAD:
         return np.array([(least + most) / 2.0 if len(tilts_mrad) else 0.0])
-    return np.linspace(least, most, max(3, int(np.ceil((most - least) / NODE_STEP_MRAD)) + 1))
+    few = 2 if most - least < LINEAR_MRAD else 3
+    return np.linspace(least, most, max(few, int(np.ceil((most - least) / NODE_STEP_MRAD)) + 1))
 
 
 def thickness_nodes(thicknesses_nm: Float[np.ndarray, " column"]) -> Float[np.ndarray, " node"]:
@@ -133,7 +138,8 @@ def thickness_nodes(thicknesses_nm: Float[np.ndarray, " column"]) -> Float[np.nd
     least, most = float(np.min(thicknesses_nm)), float(np.max(thicknesses_nm))
     if not most - least > SAME_THICKNESS_NM:
         return np.array([(least + most) / 2.0])
-    return np.geomspace(least, most, max(3, int(np.ceil(np.log(most / least) / np.log(NODE_RATIO))) + 1))
+    few = 2 if most < LINEAR_RATIO * least else 3
+    return np.geomspace(least, most, max(few, int(np.ceil(np.log(most / least) / np.log(NODE_RATIO))) + 1))
 
 
 def sample(place: Place) -> Int64[np.ndarray, " pick"]:
@@ -192,7 +198,11 @@ def _stamps_at(
     parts = tuple(slice(int(rows[0]), int(rows[-1]) + 1) for rows in used)
     found = np.moveaxis(library.stamps[:, :, :states], 2, 0)[:, *parts]
     for axis in (3, 2, 1, 0):
-        found = np.moveaxis(np.tensordot(weights[axis][:, parts[axis]], found, axes=(1, axis + 1)), 0, axis + 1)
+        at = np.moveaxis(found, axis + 1, 0)
+        rows = weights[axis][:, parts[axis]]
+        # Sums of whole stamps, which lie together in memory, where a product of matrices would first turn them round.
+        sums = [sum(weight * stamps for weight, stamps in zip(row, at, strict=True) if weight) for row in rows]
+        found = np.stack(sums, axis=axis + 1)
     return found
 
 
