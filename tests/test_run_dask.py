@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from dipolar.core.errors import DataError, MissingExtraError, SettingsError, TrainingError
-from dipolar.run import DaskJobs, Serial, dask_client  # workers import this module: nothing that takes long to load
+from dipolar.run import DaskJobs, dask_client  # workers import this module: nothing that takes long to load
 
 dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
 
@@ -102,21 +102,3 @@ def test_dask_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(MissingExtraError, match=r"(?s)Dask, which is not installed.*dipolar\[cluster\]"):
         list(DaskJobs(url="tcp://127.0.0.1:9").each(squared, [1]))
-
-
-def test_a_library_made_by_a_cluster_is_the_same_and_only_this_process_keeps_it(tmp_path):
-    from dipolar.recipes.tilt_library import tilt_library
-    from dipolar.recipes.tilt_library_settings import TiltLibrarySettings
-
-    settings = TiltLibrarySettings(
-        material="sto", tilt_steps=1, thickness_nm="2", focus_nm="0", convergence_mrad=12, inner_mrad=30
-    )
-    with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50,
-        processes=False,
-    ) as cluster:  # fmt: skip
-        runner = DaskJobs(url=cluster.scheduler_address)
-        over = tilt_library(settings, work=tmp_path / "over", spread=runner)
-    here = tilt_library(settings, work=tmp_path / "here", spread=Serial())
-    assert abs(over.stamps - here.stamps).max() == 0.0
-    assert len(list((tmp_path / "over").iterdir())) == 3

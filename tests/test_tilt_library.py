@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
@@ -32,7 +33,7 @@ from dipolar.recipes.settings import change
 from dipolar.recipes.tilt_library import LibraryJob, kept_at, library_for, microscope_of, shipped_library, tilt_library
 from dipolar.recipes.tilt_library_result import SOURCE_PM, bias_rows, cell_images
 from dipolar.recipes.tilt_library_settings import TiltLibrarySettings
-from dipolar.run import Serial
+from dipolar.run import DaskJobs, Serial
 from dipolar.simulate.tilted.crystal import perovskite
 from dipolar.simulate.tilted.stamps import orders_of, stamps_of
 
@@ -253,7 +254,7 @@ def test_a_library_is_found_by_material_by_file_and_by_folder(library, tmp_path,
     monkeypatch.setattr(tilt_library_shipped, "SHIPPED", tmp_path)
     write_tilt_library(library, tmp_path / "bfo.npz")
     (tmp_path / "folder").mkdir()
-    write_tilt_library(library, tmp_path / "folder" / "library.npz")
+    shutil.copyfile(tmp_path / "bfo.npz", tmp_path / "folder" / "library.npz")
     for name in ("bfo", "BiFeO3", tmp_path / "bfo.npz", str(tmp_path / "folder")):
         assert library_for(name).elements == ("Bi", "Fe")
     with pytest.raises(SettingsError, match=r"(?s)gold.*bfo, pto, bto, sto"):
@@ -331,6 +332,16 @@ def test_kept_runs_are_taken_and_damaged_ones_are_made_again(folder, tmp_path, m
         2,
         stamps[done[0]].shape[-1],
     )
+
+
+def test_a_library_made_by_a_cluster_is_the_same_and_only_this_process_keeps_it(folder, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    settings = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(processes=False, silence_logs=50, **settings) as cluster:
+        over = tilt_library(SMALL, work=tmp_path / "work", spread=DaskJobs(url=cluster.scheduler_address))
+    here = library_for(folder).stamps
+    assert np.abs(over.stamps - here).max() < 1e-3 * np.abs(here).max()
+    assert len(list((tmp_path / "work").iterdir())) == 3
 
 
 def test_names_of_kept_runs_do_not_depend_on_who_works_or_how_many_tilts_there_are(tmp_path):
