@@ -16,6 +16,8 @@ FLAT = 0.3
 """Distance from a site, along each edge of the cell and in cells, up to which its stamp is whole."""
 END = 1.0 - FLAT
 """Distance at which nothing of it is left; what is taken away is what its neighbour begins with."""
+BLOCK = 2048
+"""Points of a stamp that are summed at a time: they stay in the nearest cache."""
 FARTHEST = 0.25
 """Distance between a column and its site, in cells; sites of columns that are farther go with them."""
 
@@ -132,6 +134,17 @@ def _add_row(line, stamp, u, v, step_u, step_v, offset_u, offset_v, first, last)
 
 
 @njit(cache=True, nogil=True)
+def _add_scaled(block, table, weight, anew):  # type: ignore[no-untyped-def]
+    """Add a table times its weight to what is there, or begin anew."""
+    if anew:
+        for i in range(block.size):
+            block[i] = weight * table[i]
+    else:
+        for i in range(block.size):
+            block[i] += weight * table[i]
+
+
+@njit(cache=True, nogil=True)
 def _set_down(out, sites, offset, weights, tables, inverse, reach, shift):  # type: ignore[no-untyped-def]
     """Add every column: first its stamp from the tables, then row by row."""
     stamp = np.empty(tables.shape[1], dtype=np.float32)
@@ -141,11 +154,10 @@ def _set_down(out, sites, offset, weights, tables, inverse, reach, shift):  # ty
         top, bottom = max(0, math.floor(py - reach)), min(out.shape[0] - 1, math.ceil(py + reach))
         if bottom < top:
             continue
-        for i in range(stamp.size):
-            stamp[i] = weights[n, 0] * tables[0, i]
-        for m in range(1, tables.shape[0]):
-            for i in range(stamp.size):
-                stamp[i] += weights[n, m] * tables[m, i]
+        for first in range(0, stamp.size, BLOCK):
+            block = stamp[first : first + BLOCK]
+            for m in range(tables.shape[0]):
+                _add_scaled(block, tables[m, first : first + BLOCK], weights[n, m], m == 0)
         offset_u, offset_v = np.float32(offset[n, 0] + 1.0), np.float32(offset[n, 1] + 1.0)
         for y in range(top, bottom + 1):
             dy, dx = y + shift[y, 0] - py, shift[y, 1] - px
