@@ -33,12 +33,16 @@ DISPLACED_PM, SCATTER_PM = 35.0, 5.0
 """How far B is displaced at most in a polar crystal; standard deviation of its displacement in one that is not."""
 SPREAD_PM = 10.0
 """Largest standard deviation of displacements within a region."""
-NOISE = (0.001, 0.02)
-"""Limits of the noise of terms, relative to the largest one."""
-WRONG_AMPLITUDE, WRONG_PHASE, WRONG_CONTRAST = 0.05, 0.05, 0.05
-"""How wrong a library may be: amplitudes of terms, their phases in rad, and B against A."""
+NOISE = (0.003, 0.03)
+"""Limits of the noise of terms, relative to the largest one; what a library gets wrong there joins it."""
+WRONG, WORSE = 0.06, 3.0
+"""How wrong a library may be: amplitudes of terms, relative, and their phases in rad; and the frequency at which it is
+twice as much. Absorption stands in for moving atoms, and cells of a film differ: against frozen phonons, terms beyond
+the fourth order are wrong by a third and more."""
+WRONG_CONTRAST, WRONG_PLACE_PM = 0.15, 2.0
+"""How wrong a library may be in B against A, and in where it shows B."""
 SMOOTH = 3.0
-"""How smooth these errors are: frequencies over which they change."""
+"""Frequencies over which these errors change."""
 JITTER_PM = 1.5
 """How differently another fit than ours may place a column."""
 FEWEST = 0.1
@@ -144,8 +148,8 @@ def _drawn(
     parts *= _errors(orders, rng) * np.exp(-2.0 * np.pi**2 * _blur(orders, cell, rng))[:, None]
     spread = rng.uniform(0, SPREAD_PM, (BATCH, 1)) / cell
     parts[:, 1] *= np.exp(-2.0 * np.pi**2 * spread**2 * np.sum(orders**2, axis=1))
-    parts[:, 1] *= 1.0 + WRONG_CONTRAST * rng.normal(size=(BATCH, 1))
-    b_place = 0.5 + truth.seen_pm / cell
+    parts[:, 1] *= np.exp(WRONG_CONTRAST * rng.normal(size=(BATCH, 1)))
+    b_place = 0.5 + (truth.seen_pm + WRONG_PLACE_PM * rng.normal(size=(BATCH, 2))) / cell
     terms = image_terms(parts.astype(np.complex64), orders, b_place)
     noise = _log_uniform(rng, NOISE, BATCH)[:, None] * np.abs(terms).max(axis=1, keepdims=True)
     terms += noise * np.sqrt(0.5) * (rng.normal(size=terms.shape) + 1j * rng.normal(size=terms.shape))
@@ -229,8 +233,8 @@ def _errors(orders: Int64[np.ndarray, "term 2"], rng: np.random.Generator) -> Co
     """Return smooth random factors on the terms of A and of B: amplitudes even in the frequency, phases odd."""
     waves = np.einsum("dskc,tc->dskt", rng.normal(size=(BATCH, 2, 3, 2)) / SMOOTH, orders, optimize=True)
     even, odd = rng.normal(size=(2, BATCH, 2, 3, 1)) * np.sqrt(2.0 / 3.0)
-    amplitude = WRONG_AMPLITUDE * np.sum(even * np.cos(waves), axis=2)
-    return np.exp(amplitude + 1j * WRONG_PHASE * np.sum(odd * np.sin(waves), axis=2))
+    errors = np.sum(even * np.cos(waves), axis=2) + 1j * np.sum(odd * np.sin(waves), axis=2)
+    return np.exp(WRONG * (1.0 + np.sum(orders**2, axis=1) / WORSE**2) * errors)
 
 
 def _blur(orders: Int64[np.ndarray, "term 2"], cell: float, rng: np.random.Generator) -> Float[np.ndarray, "draw term"]:
@@ -267,6 +271,9 @@ def in_words() -> dict[str, Any]:
         "scatter_pm": SCATTER_PM,
         "spread_pm": SPREAD_PM,
         "noise": list(NOISE),
-        "wrong": [WRONG_AMPLITUDE, WRONG_PHASE, WRONG_CONTRAST],
+        "wrong": WRONG,
+        "worse": WORSE,
+        "wrong_contrast": WRONG_CONTRAST,
+        "wrong_place_pm": WRONG_PLACE_PM,
         "jitter_pm": JITTER_PM,
     }

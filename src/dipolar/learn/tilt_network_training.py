@@ -36,7 +36,7 @@ class TiltCourse:
     """Regions to learn from; for validation and calibration come others, a tenth of that number each."""
     members: int = 3
     """Networks in the ensemble."""
-    steps: int = 5000
+    steps: int = 3500
     """Batches to learn from."""
     batch: int = 256
     """Regions in a batch."""
