@@ -39,8 +39,11 @@ WRONG, WORSE = 0.06, 3.0
 """How wrong a library may be: amplitudes of terms, relative, and their phases in rad; and the frequency at which it is
 twice as much. Absorption stands in for moving atoms, and cells of a film differ: against frozen phonons, terms beyond
 the fourth order are wrong by a third and more."""
-WRONG_CONTRAST, WRONG_PLACE_PM = 0.15, 2.0
-"""How wrong a library may be in B against A, and in where it shows B."""
+WRONG_CONTRAST = 0.15
+"""How wrong it may be in B against A."""
+WRONG_PLACE_PM, MORE_WRONG_MRAD = (1.0, 3.0), 20.0
+"""How wrong it may be in where it shows B, in crystals that are not polar and in those that are; and the tilt at which
+that has grown by the root of 2. So far off is it against frozen phonons."""
 SMOOTH = 3.0
 """Frequencies over which these errors change."""
 JITTER_PM = 1.5
@@ -149,7 +152,9 @@ def _drawn(
     spread = rng.uniform(0, SPREAD_PM, (BATCH, 1)) / cell
     parts[:, 1] *= np.exp(-2.0 * np.pi**2 * spread**2 * np.sum(orders**2, axis=1))
     parts[:, 1] *= np.exp(WRONG_CONTRAST * rng.normal(size=(BATCH, 1)))
-    b_place = 0.5 + (truth.seen_pm + WRONG_PLACE_PM * rng.normal(size=(BATCH, 2))) / cell
+    lean = np.linalg.norm(truth.tilt_mrad, axis=1, keepdims=True)
+    wrong = WRONG_PLACE_PM[int(library.displacement_pm > 0)] * np.hypot(1.0, lean / MORE_WRONG_MRAD)
+    b_place = 0.5 + (truth.seen_pm + wrong * rng.normal(size=(BATCH, 2))) / cell
     terms = image_terms(parts.astype(np.complex64), orders, b_place)
     noise = _log_uniform(rng, NOISE, BATCH)[:, None] * np.abs(terms).max(axis=1, keepdims=True)
     terms += noise * np.sqrt(0.5) * (rng.normal(size=terms.shape) + 1j * rng.normal(size=terms.shape))
@@ -274,6 +279,7 @@ def in_words() -> dict[str, Any]:
         "wrong": WRONG,
         "worse": WORSE,
         "wrong_contrast": WRONG_CONTRAST,
-        "wrong_place_pm": WRONG_PLACE_PM,
+        "wrong_place_pm": list(WRONG_PLACE_PM),
+        "more_wrong_mrad": MORE_WRONG_MRAD,
         "jitter_pm": JITTER_PM,
     }

@@ -32,11 +32,11 @@ BANDS_MRAD = ((0.0, 5.0), (5.0, 15.0), (15.0, 30.0))
 class TiltCourse:
     """How the networks of one material are trained."""
 
-    draws: int = 40000
+    draws: int = 80000
     """Regions to learn from; for validation and calibration come others, a tenth of that number each."""
     members: int = 3
     """Networks in the ensemble."""
-    steps: int = 3500
+    steps: int = 4500
     """Batches to learn from."""
     batch: int = 256
     """Regions in a batch."""
