@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
@@ -37,11 +38,12 @@ from dipolar.run import DaskJobs, Serial
 from dipolar.simulate.tilted.crystal import perovskite
 from dipolar.simulate.tilted.stamps import orders_of, stamps_of
 
-TINY = ["--material", "sto", "--tilt-steps", "1", "--thickness-nm", "2", "--focus-nm", "0", "--convergence-mrad", "12",
-        "--inner-mrad", "30"]  # fmt: skip
+TINY = ["--material", "sto", "--tilt-steps", "1", "--tilt-step-mrad", "10", "--displaced-every", "1", "--thickness-nm",
+        "2", "--focus-nm", "0", "--convergence-mrad", "12", "--inner-mrad", "30"]  # fmt: skip
 SMALL = TiltLibrarySettings(
-    material="sto", tilt_steps=1, thickness_nm="2", focus_nm="0", convergence_mrad=12, inner_mrad=30
-)
+    material="sto", tilt_steps=1, tilt_step_mrad=10, displaced_every=1, thickness_nm="2", focus_nm="0",
+    convergence_mrad=12, inner_mrad=30,
+)  # fmt: skip
 CELL_PM, WIDTH_PM, WALK_NM = 400.0, 40.0, 3.0
 
 
@@ -71,9 +73,22 @@ def made(*, polar: bool = True, nodes: int = 2, thicknesses: int = 3, foci: int 
     )  # fmt: skip
 
 
+def thinned(whole: TiltLibrary) -> TiltLibrary:
+    """The same library, of which displaced crystals are known at every second tilt alone."""
+    nodes, polar = len(whole.tilts_mrad) // 2, whole.stamps.shape[2] > 1
+    runs = folded(whole.stamps, every=2)
+    stamps = unfolded(runs, whole.orders, nodes=nodes, polar=polar, every=2)
+    return replace(whole, stamps=stamps, displaced_every=2)
+
+
 @pytest.fixture(scope="module")
 def library() -> TiltLibrary:
     return made()
+
+
+@pytest.fixture(scope="module")
+def fine() -> TiltLibrary:
+    return made(nodes=4, thicknesses=2)
 
 
 def picture(terms: np.ndarray, at: np.ndarray, *, sigma_pm: float = 0.0) -> np.ndarray:
@@ -124,6 +139,41 @@ def test_no_run_shows_what_another_does_and_every_one_is_shown():
         assert run in runs and run.turned(matrix) == Lean((y, x), state)
 
 
+@pytest.mark.parametrize(("nodes", "every"), [(2, 2), (4, 2), (6, 2), (6, 3), (6, 6)])
+def test_displaced_runs_are_at_every_second_tilt_and_the_others_at_all(nodes, every):
+    runs, whole = leans(nodes, polar=True, every=every), leans(nodes, polar=True)
+    coarse = nodes // every
+    # an eighth of all tilts; half of those of a displacement, which turns and mirrors make of one another
+    assert len(runs) == (nodes + 1) * (nodes + 2) // 2 + (2 * coarse + 1) * (coarse + 1)
+    assert leans(nodes, polar=False, every=every) == [run for run in runs if run.state == (0, 0)]
+    apart = {run for run in whole if run.state != (0, 0) and any(number % every for number in run.tilt)}
+    assert set(runs) == set(whole) - apart
+
+
+def test_what_was_computed_stays_and_between_it_a_change_is_interpolated(fine):
+    found, nodes = thinned(fine), 4
+    np.testing.assert_allclose(found.stamps[:, :, 0], fine.stamps[:, :, 0], atol=1e-7)
+    np.testing.assert_allclose(found.stamps[::2, ::2], fine.stamps[::2, ::2], atol=1e-6)
+    right, kept = (one.stamps[:, :, 1:] - one.stamps[:, :, :1] for one in (fine, found))
+    largest = np.abs(right).max()
+    # cubics through four of the nodes -4, -2, 0, 2, 4, those at -2 and beyond
+    between = {1: np.array([-1.0, 9.0, 9.0, -1.0]) / 16.0, 3: np.array([1.0, -5.0, 15.0, 5.0]) / 16.0}
+    for at, weights in between.items():
+        np.testing.assert_allclose(
+            kept[nodes + at], np.tensordot(weights, kept[2::2], axes=1), atol=1e-5 * largest, rtol=0
+        )
+        both = np.einsum("i,j,ij...->...", weights, weights, right[2::2, 2::2])
+        np.testing.assert_allclose(kept[nodes + at, nodes + at], both, atol=1e-5 * largest, rtol=0)
+    assert 0.0 < np.abs(kept - right).max() < 0.05 * largest
+
+
+def test_thinned_and_thinned_again_is_the_same(fine):
+    once = thinned(fine)
+    np.testing.assert_allclose(thinned(once).stamps, once.stamps, atol=1e-6)
+    never = made(polar=False)
+    np.testing.assert_allclose(thinned(never).stamps, never.stamps, atol=1e-7)
+
+
 def test_multislice_of_a_turned_tilt_is_the_turned_one():
     crystal, microscope = perovskite("sto"), microscope_of(SMALL)
     at = orders_of(microscope, 390.5)
@@ -167,7 +217,40 @@ def test_stamps_on_the_librarys_own_grid_are_its_own_and_axes_do_not_mix(library
     np.testing.assert_allclose(one[0, 0, :, 0, 0], library.stamps[4, 1, :, 1, 1], atol=1e-6)
 
 
+def test_what_a_focus_moves_by_half_of_focus_times_tilt_is_interpolated_exactly(library):
+    """Pictures of a column on its own grid, and anywhere between, are one picture moved."""
+
+    def seen(y, x, foci):
+        tilts = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)
+        far = np.multiply.outer(tilts, foci) @ np.eye(len(foci)) / 2.0  # mrad nm are pm; against the tilt
+        phase = np.einsum("yxaf,ga->yxfg", far, library.orders / CELL_PM)
+        return np.exp(2j * np.pi * phase).astype(np.complex64)
+
+    own = seen(library.tilts_mrad, library.tilts_mrad, library.foci_nm)[:, :, None, None, :, None, :]
+    steep = replace(library, stamps=np.broadcast_to(own, library.stamps.shape).copy())
+    y, x, foci = np.array([-17.0, 3.0, 15.0]), np.array([5.0, 12.5]), np.array([0.7, 1.6])
+    found = stamps_on(steep, tilts_y_mrad=y, tilts_x_mrad=x, thicknesses_nm=[7.0], foci_nm=foci)
+    expected = np.broadcast_to(seen(y, x, foci)[:, :, None, None, :, None, :], found.shape)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
 # on disk
+
+
+def worst_of(right: TiltLibrary, kept: TiltLibrary, rows: Iterable[int], column: int) -> float:
+    """The largest RMS error of an image under the least source, over its contrast, at some tilts."""
+    worst = 0.0
+    for i, k, t in product(rows, range(5), range(len(right.thicknesses_nm))):
+        both = [
+            picture(
+                image_terms(one.stamps[i, column, k, t], one.orders, np.full((2, 2), 0.5)),
+                one.orders, sigma_pm=SIGMA_PM,
+            )
+            for one in (right, kept)
+        ]  # fmt: skip
+        contrast = np.ptp(both[0], axis=(1, 2))
+        worst = max(worst, float((np.sqrt(np.mean((both[1] - both[0]) ** 2, axis=(1, 2))) / contrast).max()))
+    return worst
 
 
 def test_written_and_read_is_the_same_to_the_error_that_is_stated(library, tmp_path):
@@ -177,17 +260,18 @@ def test_written_and_read_is_the_same_to_the_error_that_is_stated(library, tmp_p
         if field.name != "stamps":
             np.testing.assert_array_equal(getattr(again, field.name), getattr(library, field.name))
     stated, sharp = kept_error(tmp_path / "one.npz")
-    worst = 0.0
-    for i, k, t in product(range(5), range(5), range(3)):
-        right, kept = (
-            picture(
-                image_terms(one.stamps[i, 3, k, t], one.orders, np.full((2, 2), 0.5)), one.orders, sigma_pm=SIGMA_PM
-            )
-            for one in (library, again)
-        )
-        contrast = np.ptp(right, axis=(1, 2))
-        worst = max(worst, float((np.sqrt(np.mean((kept - right) ** 2, axis=(1, 2))) / contrast).max()))
-    assert 0.0 < worst < 1.5 * stated <= 1.5 * ERROR and sharp >= stated
+    assert 0.0 < worst_of(library, again, range(5), 3) < 1.5 * stated <= 1.5 * ERROR and sharp >= stated
+
+
+def test_displacements_at_every_second_tilt_are_read_as_they_were_written(fine, tmp_path):
+    once = thinned(fine)
+    write_tilt_library(once, tmp_path / "one.npz")
+    again = read_tilt_library(tmp_path / "one.npz")
+    assert again.displaced_every == 2 and again.stamps.shape == once.stamps.shape
+    stated, _ = kept_error(tmp_path / "one.npz")
+    assert 0.0 < worst_of(once, again, (0, 2, 8), 4) < 1.5 * stated <= 1.5 * ERROR
+    assert worst_of(once, again, (1, 4, 7), 5) < 3.0 * stated  # a sum of several
+    np.testing.assert_allclose(thinned(again).stamps, again.stamps, atol=1e-6)  # between nodes, it is interpolated
 
 
 def test_many_stamps_that_are_alike_take_little_room(tmp_path):
@@ -257,26 +341,41 @@ def test_a_library_is_found_by_material_by_file_and_by_folder(library, tmp_path,
     shutil.copyfile(tmp_path / "bfo.npz", tmp_path / "folder" / "library.npz")
     for name in ("bfo", "BiFeO3", tmp_path / "bfo.npz", str(tmp_path / "folder")):
         assert library_for(name).elements == ("Bi", "Fe")
-    with pytest.raises(SettingsError, match=r"(?s)gold.*bfo, pto, bto, sto"):
+    write_tilt_library(library, tmp_path / "sto.npz")
+    with pytest.raises(SettingsError, match=r"(?s)gold.*one of bfo, sto,"):
         library_for("gold")
-    with pytest.raises(FormatError, match=r"(?s)of pto.*dipolar simulate tilt --material pto"):
+    make = r"dipolar simulate tilt --material pto --out pto-tilt, then --tilt-library pto-tilt"
+    with pytest.raises(SettingsError, match=rf"(?s)for bfo, sto; others.*PbTiO3.*{make}"):
         library_for("PbTiO3")
 
 
 def test_the_library_that_comes_with_dipolar_shows_the_error_that_a_tilt_makes():
     found = shipped_library("bfo")
-    assert found.stamps.shape == (7, 7, 5, 19, 7, 2, 219) and found.tilts_mrad[-1] == 30.0
+    assert found.stamps.shape == (13, 13, 5, 19, 7, 2, 175) and found.tilts_mrad[-1] == 30.0
+    assert found.displaced_every == 2
     thin = replace(found, thicknesses_nm=found.thicknesses_nm[:2], stamps=found.stamps[:, :, :, :2])
     images = cell_images(found, tilt=(0, 0), focus=3, source_fwhm_pm=SOURCE_PM)
     centre = images.at(np.array([[0.0, 0.0], [0.5, 0.5]]) * found.cell_pm)
     assert (centre[:, 0] > centre[:, 1]).all()  # bismuth is brighter than iron
     rows = {(round(row["thickness_nm"]), row["tilt_mrad"]): row for row in bias_rows(thin)}
     for thickness in (2, 3):
-        assert abs(rows[thickness, 0.0]["difference_pm"]) < 0.01
+        assert abs(rows[thickness, 0.0]["difference_pm"]) < 0.02  # the file is rounded
         assert rows[thickness, 10.0]["a_shift_pm"] < -3.0  # columns of a thin crystal move against the tilt
 
 
 # the command
+
+
+def runs_of(library: TiltLibrary) -> dict[Lean, np.ndarray]:
+    """Runs that make a library: they have more terms, which it leaves out."""
+    every = orders_of(microscope_of(SMALL), library.cell_pm).tolist()
+    rows = [every.index(order) for order in library.orders.tolist()]
+    assert len(rows) < len(every)
+    found = {}
+    for lean, stamps in folded(library.stamps, every=library.displaced_every).items():
+        found[lean] = np.full((*stamps.shape[:-1], len(every)), 7.0, dtype=np.complex64)
+        found[lean][..., rows] = stamps
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +415,8 @@ def test_the_folder_holds_library_table_and_record(folder):
 
 
 def test_kept_runs_are_taken_and_damaged_ones_are_made_again(folder, tmp_path, monkeypatch):
-    stamps = folded(library_for(folder).stamps)
+    whole = library_for(folder)
+    stamps = runs_of(whole)
     jobs = [LibraryJob(lean=lean, settings=SMALL) for lean in stamps]
     for job in jobs:
         np.save(kept_at(tmp_path, job), stamps[job.lean])
@@ -326,12 +426,8 @@ def test_kept_runs_are_taken_and_damaged_ones_are_made_again(folder, tmp_path, m
     shares = []
     made_again = tilt_library(SMALL, work=tmp_path, spread=Serial(), progress=lambda _, share: shares.append(share))
     assert done == [jobs[1].lean] and shares == pytest.approx([2 / 3, 1.0])
-    assert len(made_again.stamps) == 3 and np.load(kept_at(tmp_path, jobs[1])).shape == (
-        1,
-        1,
-        2,
-        stamps[done[0]].shape[-1],
-    )
+    np.testing.assert_allclose(made_again.stamps, whole.stamps, atol=1e-7)
+    np.testing.assert_array_equal(np.load(kept_at(tmp_path, jobs[1])), stamps[done[0]])
 
 
 def test_a_library_made_by_a_cluster_is_the_same_and_only_this_process_keeps_it(folder, tmp_path):
@@ -347,7 +443,8 @@ def test_a_library_made_by_a_cluster_is_the_same_and_only_this_process_keeps_it(
 def test_names_of_kept_runs_do_not_depend_on_who_works_or_how_many_tilts_there_are(tmp_path):
     lean = Lean((1, 0), (0, 0))
     here = kept_at(tmp_path, LibraryJob(lean=lean, settings=SMALL))
-    for changes in ({"workers": 4}, {"cluster": "tcp://a:1"}, {"tilt_steps": 3}):
+    others = ({"workers": 4}, {"cluster": "tcp://a:1"}, {"tilt_steps": 3}, {"tilt_steps": 4, "displaced_every": 2})
+    for changes in others:
         assert kept_at(tmp_path, LibraryJob(lean=lean, settings=change(SMALL, changes))) == here
     for changes in ({"thickness_nm": "3"}, {"tilt_step_mrad": 5.0}, {"inner_mrad": 31.0}):
         assert kept_at(tmp_path, LibraryJob(lean=lean, settings=change(SMALL, changes))) != here
@@ -355,9 +452,12 @@ def test_names_of_kept_runs_do_not_depend_on_who_works_or_how_many_tilts_there_a
 
 
 def test_json_and_show_and_a_settings_file(folder, tmp_path, capsys, monkeypatch):
-    stamps = folded(library_for(folder).stamps)
+    stamps = runs_of(library_for(folder))
     monkeypatch.setattr(recipe, "library_job", lambda job: stamps[job.lean])
-    (tmp_path / "run.toml").write_text("tilt_steps = 1\nthickness_nm = '2'\nfocus_nm = '0'\nmaterial = 'sto'\n")
+    (tmp_path / "run.toml").write_text(
+        "tilt_steps = 1\ntilt_step_mrad = 10\ndisplaced_every = 1\nthickness_nm = '2'\nfocus_nm = '0'\n"
+        "material = 'sto'\n"
+    )
     words = ["--settings", str(tmp_path / "run.toml"), "--convergence-mrad", "12", "--inner-mrad", "30"]
     assert main(["simulate", "tilt", "--out", str(tmp_path / "s"), *words, "--json", "--show"]) == 0
     printed = capsys.readouterr()
@@ -374,7 +474,9 @@ def test_json_and_show_and_a_settings_file(folder, tmp_path, capsys, monkeypatch
         (["--thickness-nm", "0"], 2, "from 0.3 to 1000"),
         (["--focus-nm="], 2, "with commas between"),
         (["--focus-nm", "2000"], 2, "1000 at most"),
-        (["--tilt-steps", "5"], 1, "60 mrad at most"),
+        (["--tilt-steps", "10"], 1, "60 mrad at most"),
+        (["--tilt-steps", "3"], 2, "tilt_steps is a multiple of displaced_every: 6, for example"),
+        (["--displaced-every", "4"], 2, "tilt_steps is a multiple of displaced_every: 12, for example"),
         (["--inner-mrad", "10"], 1, "outside the aperture"),
         (["--inner-mrad", "300"], 1, "to a larger one"),
         (["--convergence-mrad", "100", "--inner-mrad", "110", "--voltage-kv", "300"], 1, "smaller --convergence-mrad"),

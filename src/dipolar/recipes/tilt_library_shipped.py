@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dipolar.core.errors import FormatError, SettingsError
+from dipolar.core.errors import SettingsError
 from dipolar.core.tilt_library import TiltLibrary
 from dipolar.io.tilt_library import read_tilt_library
 
 SHIPPED = Path(__file__).parents[1] / "simulate" / "tilted" / "shipped"
 """Folder of the libraries that dipolar brings along: 200 kV, 30 mrad, detector 65 to 250 mrad."""
 KEYS = {"bifeo3": "bfo", "pbtio3": "pto", "batio3": "bto", "srtio3": "sto"}
-"""Materials by formula, in lower case, and what people call them, which is what their file is called."""
+"""Materials that libraries are made of, by formula in lower case, and what people call them: the name of their file."""
 LIBRARY = "library.npz"
 """Name of the library in a result folder."""
 
@@ -27,23 +27,24 @@ def shipped_library(material: str) -> TiltLibrary:
     Raises
     ------
     SettingsError
-        If there is no library of such a material.
-    FormatError, ChecksumError
-        If its file is missing or damaged.
+        If none of such a material comes along.
+    ChecksumError
+        If its file is damaged.
     """
     key = KEYS.get(material.lower(), material.lower())
+    path = SHIPPED / f"{key}.npz"
+    there = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.npz")))
     if key not in KEYS.values():
         raise SettingsError(
             "a library of tilt is one that dipolar brings along, or a file.",
             got=material,
-            do=f"one of {', '.join(KEYS.values())}, or the path of a {LIBRARY} that dipolar simulate tilt wrote",
+            do=f"one of {there}, or the path of a {LIBRARY} that dipolar simulate tilt wrote",
         )
-    path = SHIPPED / f"{key}.npz"
     if not path.is_file():
-        raise FormatError(
-            f"dipolar brings along a library of tilt of {key}.",
-            got=f"none at {path}",
-            do=f"install dipolar again, or make one: dipolar simulate tilt --material {key} --out tilt",
+        raise SettingsError(
+            f"a library of tilt comes along for {there}; others are made once.",
+            got=material,
+            do=f"dipolar simulate tilt --material {key} --out {key}-tilt, then --tilt-library {key}-tilt",
         )
     return read_tilt_library(path)
 
