@@ -25,7 +25,7 @@ from dipolar.recipes.tilt_library_shipped import shipped_library
 CELL_PM = 400.0
 A_WALKS, B_WALKS = 0.1, 0.6
 """How far columns of the handmade library seem to move, in pm per mrad."""
-LOPSIDED = 0.03
+LOPSIDED = 0.06
 """Phase, in rad, of the first order along the largest tilt."""
 TINY = TiltCourse(draws=300, members=2, steps=60, batch=64, width=24, layers=1, learning_rate=1e-2)
 
@@ -38,7 +38,7 @@ def half_plane() -> np.ndarray:
 
 
 def handmade(*, polar: bool = True, lopsided: float = 0.0) -> TiltLibrary:
-    """Gaussian columns that a tilt moves along itself, makes lopsided if asked for, and nothing else."""
+    """Gaussian columns that a tilt moves along itself, and by half of it times focus, and makes lopsided if asked."""
     orders = half_plane()
     tilts, nm, foci = np.arange(-30.0, 31.0, 10.0), np.array([4.0, 20.0, 100.0]), np.array([-6.0, 0.0, 6.0])
     states = len(STATES) if polar else 1
@@ -51,7 +51,8 @@ def handmade(*, polar: bool = True, lopsided: float = 0.0) -> TiltLibrary:
         axis=2,
     )
     shape = (7, 7, states, len(nm), len(foci), 2, len(orders))
-    stamps = np.broadcast_to(both[:, :, None, None, None], shape).astype(np.complex64)
+    focused = np.exp(1j * np.pi * foci[:, None, None] * along[:, :, None, None, None, None])
+    stamps = np.broadcast_to(both[:, :, None, None, None] * focused, shape).astype(np.complex64)
     return TiltLibrary(
         material="none", elements=("A", "B"), cell_pm=CELL_PM, depth_pm=CELL_PM, voltage_kv=200.0,
         convergence_mrad=30.0, detector_mrad=(65.0, 250.0), displacement_pm=25.0 if polar else 0.0, tilts_mrad=tilts,
