@@ -34,7 +34,7 @@ check: $(STAMP)  ## style, format, types, and the direction of imports
 	$(BIN)/lint-imports
 
 # These take hours, or a GPU, or another program beside: run by hand.
-LONG := $(addprefix benchmarks/,train_shipped.py published.py rvae.py scan_speed.py multislice.py)
+LONG := $(addprefix benchmarks/,train_shipped.py train_tilt.py published.py rvae.py scan_speed.py multislice.py mistilt.py)
 bench: $(STAMP)  ## measure accuracy and speed; each benchmark prints its own table
 	@set -e; for script in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
 

@@ -16,6 +16,7 @@ from dipolar.learn.model_file import load_networks, model_paths, save_model
 from dipolar.learn.networks import build
 from dipolar.learn.predictor import Model
 from dipolar.learn.published import PublishedDCNN
+from dipolar.learn.tilt_network_file import TARGETS
 
 
 def write_model(model: Model, path: str | Path) -> Model:
@@ -71,6 +72,12 @@ def of_card(card: Card) -> nn.Module:
             "columns and displacement are told by a network of images.",
             got=f"a classifier of diffraction patterns: {', '.join(card.targets)}",
             do="dipolar scan map SCAN --model MODEL",
+        )
+    if tuple(card.targets) == TARGETS:
+        raise FormatError(
+            "columns and displacement are told by a network of images.",
+            got="a network of tilt, which tells from mean cells what a tilted beam fakes",
+            do="dipolar image measure IMAGE --material BiFeO3 --mistilt correct --tilt-by network --thickness-nm 30",
         )
     if card.kind == "published":
         return PublishedDCNN(**card.architecture)
