@@ -53,6 +53,9 @@ class TiltLibrary:
     """Terms of the stamps of A and of B, each around its column's true place; no blur of the source."""
     source: str
     """Crystal and how it was computed."""
+    displaced_every: int = 1
+    """At every how manieth tilt along each axis displaced crystals were computed; in between, what a displacement
+    changes is interpolated."""
 
 
 def interpolation(
@@ -91,18 +94,56 @@ def stamps_on(
     thicknesses_nm: Sequence[float] | Float[np.ndarray, " thick"],
     foci_nm: Sequence[float] | Float[np.ndarray, " foc"],
 ) -> Complex64[np.ndarray, "ty tx state thick foc 2 term"]:
-    """Return the stamps on another grid of tilts, thicknesses and foci, interpolated."""
+    """Return the stamps on another grid of tilts, thicknesses and foci, interpolated.
+
+    Under a tilted beam a focus at depth f moves columns by about f θ / 2, which no cubic in θ and f follows to large
+    frequencies. So stamps are interpolated without that shift, and get it back: at foci of 3 nm that is 0.3 % of the
+    contrast in place of 0.6 %, and at 5 nm 0.5 % in place of 1.4 %.
+    """
+    found = _along(library.stamps, 3, library.thicknesses_nm, thicknesses_nm)
+    found = found * moved(library, library.tilts_mrad, library.tilts_mrad, library.foci_nm).conj()
     axes = (
         (0, library.tilts_mrad, tilts_y_mrad),
         (1, library.tilts_mrad, tilts_x_mrad),
-        (3, library.thicknesses_nm, thicknesses_nm),
         (4, library.foci_nm, foci_nm),
     )
-    found = library.stamps
     for axis, nodes, at in sorted(axes, key=lambda one: len(one[2]) / len(one[1])):
-        weights = interpolation(nodes, np.asarray(at, dtype=np.float64)).astype(np.float32)
-        found = np.moveaxis(np.tensordot(weights, found, axes=(1, axis)), 0, axis)
-    return found
+        found = _along(found, axis, nodes, at)
+    given = (np.asarray(at, dtype=np.float64) for at in (tilts_y_mrad, tilts_x_mrad, foci_nm))
+    return found * moved(library, *given)
+
+
+def _along(
+    stamps: Complex64[np.ndarray, "..."],
+    axis: int,
+    nodes: Float[np.ndarray, " node"],
+    at: Sequence[float] | Float[np.ndarray, " place"],
+) -> Complex64[np.ndarray, "..."]:
+    """Return stamps interpolated along one axis; as they are where places are the nodes themselves."""
+    places = np.asarray(at, dtype=np.float64)
+    if np.array_equal(places, nodes):
+        return stamps
+    weights = interpolation(nodes, places).astype(np.float32)
+    return np.moveaxis(np.tensordot(weights, stamps, axes=(1, axis)), 0, axis)
+
+
+def moved(
+    library: TiltLibrary,
+    tilts_y_mrad: Float[np.ndarray, " ty"],
+    tilts_x_mrad: Float[np.ndarray, " tx"],
+    foci_nm: Float[np.ndarray, " foc"],
+) -> Complex64[np.ndarray, "ty tx 1 1 foc 1 term"]:
+    """Return the phases of a shift by half of focus times tilt, which are taken out before stamps are interpolated.
+
+    mrad times nm are pm.
+    """
+    g = library.orders / library.cell_pm
+    parts = [
+        np.exp(1j * np.pi * tilts[:, None, None] * foci_nm[None, :, None] * g[:, axis])
+        for axis, tilts in enumerate((tilts_y_mrad, tilts_x_mrad))
+    ]
+    both = parts[0][:, None] * parts[1][None]
+    return both[:, :, None, None, :, None, :].astype(np.complex64)
 
 
 def image_terms(

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Complex64, Int64
 
-from dipolar.core.tilt_library import STATES, turned_terms
+from dipolar.core.tilt_library import STATES, interpolation, turned_terms
 
 TURNS = tuple(
     np.array(matrix, dtype=np.int64)
@@ -43,16 +43,32 @@ def alike(lean: Lean) -> tuple[Lean, Int64[np.ndarray, "2 2"]]:
     return first, matrix.T
 
 
-def leans(nodes: int, *, polar: bool) -> list[Lean]:
-    """Return all runs that a library of so many nodes on each side of no tilt takes: none shows what another does."""
-    grid = range(-nodes, nodes + 1)
-    states = STATES if polar else STATES[:1]
-    every = {alike(Lean((y, x), state))[0] for y, x, state in product(grid, grid, states)}
-    return sorted(every, key=lambda lean: (lean.tilt, lean.state))
+def leans(nodes: int, *, polar: bool, every: int = 1) -> list[Lean]:
+    """Return all runs that a library takes: none shows what another does.
+
+    Parameters
+    ----------
+    nodes
+        Nodes on each side of no tilt.
+    polar
+        Whether there are displacements.
+    every
+        At every how manieth node along each axis there are.
+    """
+    grid, coarse = range(-nodes, nodes + 1), _coarse(nodes, every)
+    first = {alike(Lean((y, x), STATES[0]))[0] for y, x in product(grid, grid)}
+    if polar:
+        first |= {alike(Lean((y, x), state))[0] for y, x, state in product(coarse, coarse, STATES[1:])}
+    return sorted(first, key=lambda lean: (lean.tilt, lean.state))
+
+
+def _coarse(nodes: int, every: int) -> range:
+    """Return the nodes at which displaced crystals are computed; no tilt is one of them, and so is the largest."""
+    return range(-nodes, nodes + 1, every)
 
 
 def folded(
-    stamps: Complex64[np.ndarray, "tilt tilt state thickness focus 2 term"],
+    stamps: Complex64[np.ndarray, "tilt tilt state thickness focus 2 term"], *, every: int = 1
 ) -> dict[Lean, Complex64[np.ndarray, "thickness focus 2 term"]]:
     """Return the stamps of a library that no other ones show turned or mirrored.
 
@@ -60,11 +76,13 @@ def folded(
     ----------
     stamps
         As in `TiltLibrary`, no tilt in their middle.
+    every
+        At every how manieth node there are displacements that were computed.
     """
     nodes = len(stamps) // 2
     return {
         lean: stamps[nodes + lean.tilt[0], nodes + lean.tilt[1], STATES.index(lean.state)]
-        for lean in leans(nodes, polar=stamps.shape[2] > 1)
+        for lean in leans(nodes, polar=stamps.shape[2] > 1, every=every)
     }
 
 
@@ -74,6 +92,7 @@ def unfolded(
     *,
     nodes: int,
     polar: bool,
+    every: int = 1,
 ) -> Complex64[np.ndarray, "tilt tilt state thickness focus 2 term"]:
     """Return the stamps of a whole library, of which only those were made that no other ones show.
 
@@ -87,12 +106,23 @@ def unfolded(
         Nodes on each side of no tilt.
     polar
         Whether there are displacements.
+    every
+        At every how manieth node along each axis there are; in between, what they change is interpolated.
     """
-    grid = range(-nodes, nodes + 1)
-    states = STATES if polar else STATES[:1]
+    grid, coarse = range(-nodes, nodes + 1), _coarse(nodes, every)
     shape = next(iter(runs.values())).shape
-    stamps = np.empty((len(grid), len(grid), len(states), *shape), dtype=np.complex64)
-    for y, x, state in product(grid, grid, states):
-        run, matrix = alike(Lean((y, x), state))
-        stamps[nodes + y, nodes + x, states.index(state)] = turned_terms(runs[run], orders, matrix)
+    stamps = np.empty((len(grid), len(grid), len(STATES) if polar else 1, *shape), dtype=np.complex64)
+    for y, x in product(grid, grid):
+        run, matrix = alike(Lean((y, x), STATES[0]))
+        stamps[nodes + y, nodes + x, 0] = turned_terms(runs[run], orders, matrix)
+    if not polar:
+        return stamps
+    between = interpolation(np.array(coarse, dtype=np.float64), np.array(grid, dtype=np.float64)).astype(np.float32)
+    for number, state in enumerate(STATES[1:], start=1):
+        changes = np.empty((len(coarse), len(coarse), *shape), dtype=np.complex64)
+        for (i, y), (j, x) in product(enumerate(coarse), enumerate(coarse)):
+            run, matrix = alike(Lean((y, x), state))
+            changes[i, j] = turned_terms(runs[run], orders, matrix) - stamps[nodes + y, nodes + x, 0]
+        fine = np.moveaxis(np.tensordot(between, np.tensordot(between, changes, axes=(1, 0)), axes=(1, 1)), 0, 1)
+        stamps[:, :, number] = stamps[:, :, 0] + fine
     return stamps

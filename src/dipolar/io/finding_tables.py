@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dipolar.core.domains import Anomalies, Domains, Wall
-from dipolar.core.findings import Profile
+from dipolar.core.findings import Profile, TiltCorrection
 from dipolar.core.measurement import Findings
 from dipolar.core.motif import SiteColumns
 from dipolar.core.nouns import Cells
@@ -25,6 +25,10 @@ def cell_findings_table(findings: Findings, cells: Cells) -> Table:
         for axis, name in enumerate(("py", "px")):
             table[f"{name}_uc_per_cm2"] = vectors[:, axis]
             table[f"{name}_sigma_uc_per_cm2"] = np.sqrt(covariance[:, axis, axis])
+    if findings.tilt is not None:
+        for axis, name in enumerate("yx"):
+            table[f"false_d{name}_px"] = findings.tilt.cell_false_px[:, axis]
+            table[f"false_d{name}_sigma_px"] = np.sqrt(findings.tilt.cell_covariance_px2[:, axis, axis])
     if findings.tetragonality is not None:
         table["c_over_a"] = findings.tetragonality.c_over_a.values
         table["c_over_a_sigma"] = findings.tetragonality.c_over_a.sigma
@@ -59,6 +63,19 @@ def domains_table(domains: Domains) -> Table:
         "dx_px": domains.mean_px[:, 1],
         "area_px2": domains.area_px2,
     }
+
+
+def tilt_table(tilt: TiltCorrection, *, pixel_size_pm: float | None) -> Table:
+    """Return the tilt of every region, and the displacement that it fakes there, one row each."""
+    pm = float("nan") if pixel_size_pm is None else pixel_size_pm
+    table: Table = {"y_px": tilt.positions_px[:, 0], "x_px": tilt.positions_px[:, 1], "cells": tilt.cells}
+    for name, values in (("tilt", tilt.tilt_mrad), ("tilt_sigma", tilt.tilt_sigma_mrad)):
+        kind = name.removeprefix("tilt")
+        table |= {f"tilt_{axis}{kind}_mrad": values[:, k] for k, axis in enumerate("yx")}
+    for unit, scale in (("pm", pm), ("px", 1.0)):
+        for kind, values in (("", tilt.false_px), ("_sigma", tilt.false_sigma_px)):
+            table |= {f"false_d{axis}{kind}_{unit}": scale * values[:, k] for k, axis in enumerate("yx")}
+    return table | {"thickness_nm": tilt.thickness_nm, "focus_nm": tilt.focus_nm, "misfit": tilt.misfit}
 
 
 def walls_table(walls: tuple[Wall, ...], *, pixel_size_pm: float | None) -> Table:

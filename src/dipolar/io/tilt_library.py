@@ -27,7 +27,7 @@ from dipolar.io.tilt_library_packed import SIGMA_PM, Packed, packed, unpacked
 
 FORMAT, VERSION = "dipolar library of tilt", 1
 WORDS = ("material", "elements", "cell_pm", "depth_pm", "voltage_kv", "convergence_mrad", "detector_mrad",
-         "displacement_pm", "source")  # fmt: skip
+         "displacement_pm", "source", "displaced_every")  # fmt: skip
 """Fields of the library that are kept as text."""
 AXES = ("tilts_mrad", "thicknesses_nm", "foci_nm", "orders")
 """Fields that are kept as arrays, as they are."""
@@ -54,7 +54,7 @@ def write_tilt_library(library: TiltLibrary, path: str | Path) -> None:
         If the file cannot be written.
     """
     _check_symmetry(library)
-    runs = folded(library.stamps)
+    runs = folded(library.stamps, every=library.displaced_every)
     first = next(iter(runs.values()))
     small = packed(np.stack(list(runs.values())).reshape(-1, *first.shape[2:]), library.orders, library.cell_pm)
     head = {
@@ -102,12 +102,14 @@ def read_tilt_library(path: str | Path) -> TiltLibrary:
         orders, cell_pm,
     )  # fmt: skip
     nodes = len(arrays["tilts_mrad"]) // 2
-    names = leans(nodes, polar=head["polar"])
+    names = leans(nodes, polar=head["polar"], every=head["displaced_every"])
     shape = (len(names), len(arrays["thicknesses_nm"]), len(arrays["foci_nm"]), *stamps.shape[1:])
     runs = dict(zip(names, stamps.reshape(shape), strict=True))
     fields: dict[str, Any] = {name: tuple(head[name]) if isinstance(head[name], list) else head[name] for name in WORDS}
     fields |= {name: arrays[name] for name in AXES}
-    return TiltLibrary(**fields, stamps=unfolded(runs, orders, nodes=nodes, polar=head["polar"]))
+    return TiltLibrary(**fields, stamps=unfolded(
+        runs, orders, nodes=nodes, polar=head["polar"], every=head["displaced_every"]
+    ))
 
 
 def kept_error(path: str | Path) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Complex128, Float, Float32, Int64
 
 from dipolar.core.errors import DataError
-from dipolar.core.tilt_library import TiltLibrary, image_terms, interpolation, state_weights
+from dipolar.core.tilt_library import TiltLibrary, image_terms, interpolation, moved, state_weights
 from dipolar.learn.tilt_network_fit import fitted_places
 
 LARGEST_ORDER = 7.0
@@ -111,7 +111,8 @@ def draws_of(library: TiltLibrary, count: int, rng: np.random.Generator) -> Tilt
     _check_reach(library)
     rows = seen_orders(library)
     order = (3, 4, 0, 1, 2, 5, 6)
-    stamps = np.ascontiguousarray(np.transpose(library.stamps[..., rows], order))
+    shift = moved(library, library.tilts_mrad, library.tilts_mrad, library.foci_nm).conj()
+    stamps = np.ascontiguousarray(np.transpose((library.stamps * shift)[..., rows], order))
     parts: list[TiltDraws] = []
     while sum(len(part.terms) for part in parts) < count:
         parts.append(_drawn(library, stamps, library.orders[rows], rng))
@@ -148,6 +149,8 @@ def _drawn(
     cell = library.cell_pm
     truth = _truth(library, rng)
     parts = _stamps(library, stamps, truth)
+    half_pm = 0.5 * truth.focus_nm[:, None] * truth.tilt_mrad
+    parts *= np.exp(2j * np.pi / cell * (half_pm @ orders.T))[:, None]
     parts *= _errors(orders, rng) * np.exp(-2.0 * np.pi**2 * _blur(orders, cell, rng))[:, None]
     spread = rng.uniform(0, SPREAD_PM, (BATCH, 1)) / cell
     parts[:, 1] *= np.exp(-2.0 * np.pi**2 * spread**2 * np.sum(orders**2, axis=1))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.linalg
+import scipy.spatial
 from jaxtyping import Float, Int64
 from scipy.special import logsumexp
 
@@ -20,6 +21,9 @@ from dipolar.measure.tilt_posterior import Fits, Nodes, Posterior, fit_nodes, lo
 STEP = "comparing columns with tilted ones"
 """What is told while it goes on."""
 
+UNLIKELY = 150.0
+"""Logarithm of the probability below that of the best node, in the first region, from which nodes are not looked at
+in the others: tilts, thickness and focus are much the same there."""
 CHANGE_MRAD = 4.0
 """Standard deviation, known before, of how tilts differ from region to region, along each axis."""
 WITNESSES = 4.0
@@ -43,8 +47,12 @@ def told_by_library(
         Told how far it has come.
     """
     fits: list[Fits] = []
+    likely = None
     for mean in regions.mean_cells:
-        fits.append(fit_nodes(mean, nodes))
+        fits.append(fit_nodes(mean, nodes, only=likely))
+        if likely is None:
+            likely = log_posterior(fits[0], nodes)
+            likely = np.flatnonzero(likely > likely.max() - UNLIKELY)
         progress(STEP, len(fits) / len(regions.mean_cells))
     more = told_by_others(fits, nodes)
     return [posterior(fit, nodes, more=other) for fit, other in zip(fits, more, strict=True)]
@@ -79,7 +87,7 @@ def tilt_correction(
     tilt_covariance = np.array([one.tilt_covariance_mrad2 for one in found])
     covariance = np.array([one.covariance_pm2 for one in found]) / pm**2
     covariance = np.einsum("rij,rjk,rlk->ril", frames, covariance, frames)
-    weights = _weights(regions.positions_px, of.positions_px, covariance)
+    weights = _weights_in_groups(regions, cells, of, covariance)
     near = np.abs(weights) / np.abs(weights).sum(axis=1, keepdims=True)
     sign = 1.0 if of.basis == "A" else -1.0
     return TiltCorrection(
@@ -142,6 +150,27 @@ def _frames(regions: Regions, cells: Cells) -> Float[np.ndarray, "region 2 2"]:
             for rows in regions.members
         ]
     ).reshape(-1, 2, 2)  # fmt: skip
+
+
+def _weights_in_groups(
+    regions: Regions, cells: Cells, of: Cells, covariance: Float[np.ndarray, "region 2 2"]
+) -> Float[np.ndarray, "cell region"]:
+    """Return the weights of regions at cells; those of other groups count only where there is none of the same.
+
+    Fits of overlapping columns find displacements too short, which depends on the displacement, and is taken off with
+    the rest.
+    """
+    group = regions.group_of_cell
+    if of is not cells:
+        group = group[scipy.spatial.cKDTree(cells.positions_px).query(of.positions_px)[1]]
+    weights = np.zeros((len(of.flags), len(regions.groups)))
+    for one in np.unique(group):
+        here = np.flatnonzero(group == one)
+        mine = np.flatnonzero(regions.groups == one)
+        mine = mine if len(mine) else np.arange(len(regions.groups))
+        part = _weights(regions.positions_px[mine], of.positions_px[here], covariance[mine])
+        weights[np.ix_(here, mine)] = part
+    return weights
 
 
 def _weights(

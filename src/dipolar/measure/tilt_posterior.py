@@ -20,9 +20,11 @@ from jaxtyping import Complex64, Complex128, Float, Int64
 
 from dipolar.core.tilt_library import TiltLibrary, stamps_on, state_weights
 
+STEP_MRAD = 5.0
+"""Distance of the tilts that are searched, along each axis."""
 ROUNDS = 8
 """Steps of the fit of each node."""
-HOPELESS = (1e9, 200.0, 80.0, 40.0, 25.0, 20.0, 18.0, 18.0)
+HOPELESS = (1e9, 400.0, 250.0, 150.0, 60.0, 30.0, 20.0, 18.0)
 """Logarithm of the probability, against the best node's, below which a node is not fitted further, after each step."""
 FARTHEST = 1.5
 """Displacement, in units of the library's, up to which its quadratic may go on."""
@@ -37,8 +39,15 @@ UNROUND = 0.15
 """Standard deviation, known before, of how unround the blur is, over its variance."""
 STARTS_PM = (25.0, 40.0, 60.0)
 """Standard deviations of the blur that fits begin with."""
-FREE = 8
-"""What is free in a fit: log brightness, place (2), displacement (2), blur yy, yx, xx."""
+WRONG_PM, WRONG_PM_PER_MRAD = (0.7, 2.0), 0.3
+"""How far false displacements of the library are off, as frozen phonons have them: in a crystal that is never polar, in
+a polar one; and what every mrad of tilt adds."""
+CONTRAST = 0.15
+"""Standard deviation, known before, of the logarithm of B's brightness against A's, over that of the library: detector,
+composition and multiple scattering by vibrations change it by so much."""
+FREE = 10
+"""What is free in a fit: log brightness, place (2), displacement (2), blur yy, yx, xx, nm of focus beside the node, log
+brightness of B."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +90,10 @@ class Nodes:
     log_prior: Float[np.ndarray, " node"]
     stamps: Complex64[np.ndarray, "node state 2 term"]
     """Only the orders that are compared."""
+    slopes: Complex64[np.ndarray, "node state 2 term"]
+    """What a nm of focus changes in them."""
+    focus_sigma_nm: float
+    """How far the focus may be from that of a node: its share of the distance to the next one."""
     orders: Int64[np.ndarray, "term 2"]
     b_place: Float[np.ndarray, " 2"]
     """Place of B where nothing is displaced, in shares of the cell."""
@@ -130,7 +143,12 @@ def compared(library: TiltLibrary) -> Int64[np.ndarray, " term"]:
 
 
 def nodes_of(
-    library: TiltLibrary, prior: Prior, *, tilts_mrad: Float[np.ndarray, " tilt"] | None = None, thicknesses: int = 5
+    library: TiltLibrary,
+    prior: Prior,
+    *,
+    tilts_y_mrad: Float[np.ndarray, " ty"] | None = None,
+    tilts_x_mrad: Float[np.ndarray, " tx"] | None = None,
+    thicknesses: int = 5,
 ) -> Nodes:
     """Return the grid that is searched: thicknesses that are likely, all foci, all tilts.
 
@@ -140,13 +158,14 @@ def nodes_of(
         Of the material and the microscope.
     prior
         What is known before.
-    tilts_mrad
+    tilts_y_mrad, tilts_x_mrad
         Tilts along each axis; every 5 mrad over the whole library unless given.
     thicknesses
         How many thicknesses, over two standard deviations to both sides.
     """
-    if tilts_mrad is None:
-        tilts_mrad = np.arange(library.tilts_mrad[0], library.tilts_mrad[-1] + 0.1, 5.0)
+    usual = np.arange(library.tilts_mrad[0], library.tilts_mrad[-1] + 0.1, STEP_MRAD)
+    tilts_y_mrad = usual if tilts_y_mrad is None else tilts_y_mrad
+    tilts_x_mrad = usual if tilts_x_mrad is None else tilts_x_mrad
     off = np.linspace(-2.0, 2.0, thicknesses) if thicknesses > 1 and prior.thickness_share > 0 else np.zeros(1)
     nm = np.clip(
         prior.thickness_nm * np.exp(prior.thickness_share * off), library.thicknesses_nm[0], library.thicknesses_nm[-1]
@@ -154,9 +173,18 @@ def nodes_of(
     foci = library.foci_nm
     rows = compared(library)
     small = replace(library, stamps=library.stamps[..., rows], orders=library.orders[rows])
-    stamps = stamps_on(small, tilts_y_mrad=tilts_mrad, tilts_x_mrad=tilts_mrad, thicknesses_nm=nm, foci_nm=foci)
-    ty, tx, thick, focus = np.meshgrid(tilts_mrad, tilts_mrad, np.arange(len(nm)), foci, indexing="ij")
-    stamps = np.moveaxis(stamps, 2, 4).reshape(ty.size, stamps.shape[2], 2, len(rows))
+    step = float(np.diff(foci).min()) if len(foci) > 1 else 0.0
+    # foci, and half a step to both sides of each, as far as the library reaches
+    beside = [np.clip(foci + half, foci[0], foci[-1]) for half in (0.0, 0.5 * step, -0.5 * step)]
+    every, which = np.unique(np.round(np.concatenate(beside), 9), return_inverse=True)
+    found = stamps_on(small, tilts_y_mrad=tilts_y_mrad, tilts_x_mrad=tilts_x_mrad, thicknesses_nm=nm, foci_nm=every)
+    stamps, above, below = (found[:, :, :, :, index] for index in np.split(which, 3))
+    apart = np.maximum(beside[1] - beside[2], 1e-6).astype(np.float32)[:, None, None]
+    slopes = (above - below) / apart
+    ty, tx, thick, focus = np.meshgrid(tilts_y_mrad, tilts_x_mrad, np.arange(len(nm)), foci, indexing="ij")
+    stamps, slopes = (
+        np.moveaxis(part, 2, 4).reshape(ty.size, part.shape[2], 2, len(rows)) for part in (stamps, slopes)
+    )
     index = thick.ravel()
     tilts = np.stack([ty.ravel(), tx.ravel()], axis=1)
     log_prior = (
@@ -166,28 +194,45 @@ def nodes_of(
     )
     return Nodes(
         tilts_mrad=tilts, thicknesses_nm=nm[index], foci_nm=focus.ravel(), log_prior=log_prior, stamps=stamps,
+        slopes=slopes,
+        focus_sigma_nm=max(step / np.sqrt(12.0), 1e-3),
         orders=library.orders[rows], b_place=np.full(2, 0.5), library=library,
     )  # fmt: skip
 
 
-def fit_nodes(mean: MeanCell, nodes: Nodes) -> Fits:
-    """Return every node fitted to a mean cell; nodes that turn out hopeless on the way are left where they are."""
+def fit_nodes(mean: MeanCell, nodes: Nodes, *, only: Int64[np.ndarray, " some"] | None = None) -> Fits:
+    """Return nodes fitted to a mean cell; those that turn out hopeless on the way are left where they are.
+
+    Parameters
+    ----------
+    mean
+        Of a region.
+    nodes
+        A library.
+    only
+        Which nodes to fit; all unless given.
+    """
     g, cell = nodes.orders.astype(np.float64), nodes.library.cell_pm
     unit = nodes.library.displacement_pm / cell
     # how stamps depend on the displacement is slow: the measured one will do
     shift = np.clip(mean.displacement / unit, -FARTHEST, FARTHEST) if unit > 0 else np.zeros(2)
     weights = state_weights(shift[None], nodes.stamps.shape[1])[0].astype(np.float32)
-    stamps = np.tensordot(weights, nodes.stamps, axes=(0, 1)).astype(np.complex128)
-    a, b = stamps[:, 0], stamps[:, 1] * mean.spread * np.exp(-2j * np.pi * (g @ nodes.b_place))
+    centre = mean.spread * np.exp(-2j * np.pi * (g @ nodes.b_place))
+    # stamps of A and of B, and what a nm of focus changes in both
+    stamps = np.empty((4, len(nodes.stamps), len(g)), dtype=np.complex128)
+    for number, kind in enumerate((nodes.stamps, nodes.slopes)):
+        both = np.tensordot(weights, kind, axes=(0, 1))
+        stamps[2 * number], stamps[2 * number + 1] = both[:, 0], both[:, 1] * centre
     size = np.abs(mean.terms)
     weight = 1.0 / (mean.variance + np.square(RELATIVE * size) + np.square(FLOOR * size.max()))
-    precision = _prior_precision(cell)
-    values = _start(mean, a, b, g, weight, cell)
-    count = len(values)
+    precision = _prior_precision(cell, nodes.focus_sigma_nm)
+    count = len(nodes.stamps)
+    alive = np.arange(count) if only is None else only
+    values = np.zeros((count, FREE))
+    values[alive] = _start(mean, stamps[:, alive], g, weight, cell)
     misfit, hessian = np.full(count, np.inf), np.tile(np.eye(FREE), (count, 1, 1))
-    alive = np.arange(count)
     for number in range(ROUNDS + 1):
-        model, slopes = _model(values[alive], a[alive], b[alive], g)
+        model, slopes = _model(values[alive], stamps[:, alive], g)
         off = mean.terms - model
         weighted = slopes.conj() * weight
         hessian[alive] = np.einsum("npk,nqk->npq", weighted, slopes, optimize=True).real + precision
@@ -209,7 +254,7 @@ def fit_nodes(mean: MeanCell, nodes: Nodes) -> Fits:
     )
 
 
-def _prior_precision(cell: float) -> Float[np.ndarray, "8 8"]:
+def _prior_precision(cell: float, focus_sigma_nm: float) -> Float[np.ndarray, "10 10"]:
     """Return the inverse covariance of what is free, as known before; blur as its trace and what is unround."""
     precision = np.zeros((FREE, FREE))
     precision[1, 1] = precision[2, 2] = (cell / SHIFT_PM) ** 2
@@ -218,25 +263,26 @@ def _prior_precision(cell: float) -> Float[np.ndarray, "8 8"]:
     precision[6, 6] = 4.0 * unround  # C_yx; the difference C_yy - C_xx is twice as free
     for row, column, sign in ((5, 5, 1), (7, 7, 1), (5, 7, -1), (7, 5, -1)):
         precision[row, column] = sign * unround
+    precision[8, 8] = focus_sigma_nm**-2.0
+    precision[9, 9] = CONTRAST**-2.0
     return precision
 
 
 def _start(
     mean: MeanCell,
-    a: Complex128[np.ndarray, "node term"],
-    b: Complex128[np.ndarray, "node term"],
+    stamps: Complex128[np.ndarray, "4 node term"],
     g: Float[np.ndarray, "term 2"],
     weight: Float[np.ndarray, " term"],
     cell: float,
-) -> Float[np.ndarray, "node 8"]:
+) -> Float[np.ndarray, "node 10"]:
     """Return where fits begin: the measured displacement, and the best of some blurs."""
-    chosen = np.zeros((len(a), FREE))
-    lowest = np.full(len(a), np.inf)
+    chosen = np.zeros((stamps.shape[1], FREE))
+    lowest = np.full(stamps.shape[1], np.inf)
     for sigma in STARTS_PM:
-        values = np.zeros((len(a), FREE))
+        values = np.zeros((stamps.shape[1], FREE))
         values[:, 3:5] = mean.displacement
         values[:, 5] = values[:, 7] = (sigma / cell) ** 2
-        model, _ = _model(values, a, b, g, slopes=False)
+        model, _ = _model(values, stamps, g, slopes=False)
         power = np.sum(np.square(np.abs(model)) * weight, axis=1)
         scale = np.sum((model.conj() * mean.terms).real * weight, axis=1) / power
         scale = np.maximum(scale, 1e-3 * np.sqrt(np.sum(np.square(np.abs(mean.terms)) * weight) / power))
@@ -248,28 +294,33 @@ def _start(
 
 
 def _model(
-    values: Float[np.ndarray, "node 8"],
-    a: Complex128[np.ndarray, "node term"],
-    b: Complex128[np.ndarray, "node term"],
+    values: Float[np.ndarray, "node 10"],
+    stamps: Complex128[np.ndarray, "4 node term"],
     g: Float[np.ndarray, "term 2"],
     *,
     slopes: bool = True,
-) -> tuple[Complex128[np.ndarray, "node term"], Complex128[np.ndarray, "node 8 term"]]:
+) -> tuple[Complex128[np.ndarray, "node term"], Complex128[np.ndarray, "node 10 term"]]:
     """Return the terms of every node as its values make it, and their slopes with these."""
     gg = np.stack([g[:, 0] ** 2, 2.0 * g[:, 0] * g[:, 1], g[:, 1] ** 2])
     blur = np.exp(values[:, :1] - 2.0 * np.pi**2 * (values[:, 5:8] @ gg) - 2j * np.pi * (values[:, 1:3] @ g.T))
-    of_b = b * np.exp(-2j * np.pi * (values[:, 3:5] @ g.T)) * blur
-    model = a * blur + of_b
+    move = blur * np.exp(-2j * np.pi * (values[:, 3:5] @ g.T))
+    move = move * np.exp(values[:, 9:])
+    of_b = (stamps[1] + values[:, 8:9] * stamps[3]) * move
+    model = (stamps[0] + values[:, 8:9] * stamps[2]) * blur + of_b
     if not slopes:
         return model, np.empty((len(values), 0, len(g)), dtype=np.complex128)
     turn = -2j * np.pi * g.T
-    parts = [model[:, None], model[:, None] * turn, of_b[:, None] * turn, model[:, None] * (-2.0 * np.pi**2 * gg)]
+    focus = stamps[2] * blur + stamps[3] * move
+    parts = [
+        model[:, None], model[:, None] * turn, of_b[:, None] * turn, model[:, None] * (-2.0 * np.pi**2 * gg),
+        focus[:, None], of_b[:, None],
+    ]  # fmt: skip
     return model, np.concatenate(parts, axis=1)
 
 
-def _limited(step: Float[np.ndarray, "node 8"], cell: float) -> Float[np.ndarray, "node 8"]:
-    """Return steps that are not too far: half in brightness, 30 pm in places, (25 pm)² in blur."""
-    most = np.array([0.5, *[30.0 / cell] * 4, *[(25.0 / cell) ** 2] * 3])
+def _limited(step: Float[np.ndarray, "node 10"], cell: float) -> Float[np.ndarray, "node 10"]:
+    """Return steps that are not too far: half in brightness, 30 pm in places, (25 pm)² in blur, 1 nm in focus."""
+    most = np.array([0.5, *[30.0 / cell] * 4, *[(25.0 / cell) ** 2] * 3, 1.0, 0.3])
     return step * np.minimum(1.0, np.min(most / np.maximum(np.abs(step), 1e-12), axis=1))[:, None]
 
 
@@ -311,11 +362,15 @@ def posterior(fits: Fits, nodes: Nodes, *, more: Float[np.ndarray, " node"] | No
     tilt, mean = weight @ nodes.tilts_mrad, weight @ displacement
     off, apart = nodes.tilts_mrad - tilt, displacement - mean
     inside = fits.covariance_pm2 * _excess(fits) + half[:, :, None] * half[:, None, :]
+    wrong = WRONG_PM[int(nodes.library.displacement_pm > 0)] ** 2
+    wrong += WRONG_PM_PER_MRAD**2 * float(weight @ np.sum(np.square(nodes.tilts_mrad), axis=1))
     return Posterior(
         tilt_mrad=tilt,
         tilt_covariance_mrad2=np.einsum("n,ni,nj->ij", weight, off, off),
         displacement_pm=mean,
-        covariance_pm2=np.einsum("n,ni,nj->ij", weight, apart, apart) + np.einsum("n,nij->ij", weight, inside),
+        covariance_pm2=np.einsum("n,ni,nj->ij", weight, apart, apart)
+        + np.einsum("n,nij->ij", weight, inside)
+        + wrong * np.eye(2),
         thickness_nm=float(weight @ nodes.thicknesses_nm),
         focus_nm=float(weight @ nodes.foci_nm),
         chi2=float(fits.chi2[np.argmax(log)]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,11 +14,12 @@ from dipolar.core.material import PolarMaterial
 from dipolar.core.nouns import Cells, Columns, Image
 from dipolar.core.tilt_library import TiltLibrary
 from dipolar.measure import build_cells
-from dipolar.measure.tilt_cells import FEWEST, regions_of
+from dipolar.measure.tilt_cells import FEWEST, Regions, regions_of
 from dipolar.measure.tilt_map import tilt_correction, told_by_library
-from dipolar.measure.tilt_posterior import Prior, compared, nodes_of
+from dipolar.measure.tilt_posterior import Posterior, Prior, compared, nodes_of
 from dipolar.recipes.settings import MeasureSettings
 from dipolar.recipes.tilt_library_shipped import KEYS, library_for
+from dipolar.recipes.tilt_networks import network_path
 
 REGION_CELLS = 8.0
 """Edge of the squares whose mean cells are compared, in cells."""
@@ -33,6 +35,8 @@ class TiltPlan:
     """What columns look like under a tilted beam."""
     settings: MeasureSettings
     """What was asked for."""
+    network: Path | None
+    """File of the network that tells the tilt in place of the library, where that was asked for."""
 
 
 def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> TiltPlan | None:
@@ -69,7 +73,8 @@ def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> Tilt
             got=f"{settings.thickness_nm:g} nm",
             do="give one in between, or make a library of your own: dipolar simulate tilt --thickness-nm ...",
         )
-    return TiltPlan(library=library, settings=settings)
+    network = network_path(library.material) if settings.tilt_by == "network" else None
+    return TiltPlan(library=library, settings=settings, network=network)
 
 
 def tilt_of(
@@ -97,6 +102,33 @@ def tilt_of(
     if not regions.mean_cells:
         return None
     assert settings.thickness_nm is not None
-    prior = Prior(thickness_nm=settings.thickness_nm, thickness_share=settings.thickness_share)
-    found = told_by_library(regions, nodes_of(library, prior), progress=progress)
+    if plan.network is not None:
+        found = _by_network(plan.network, regions, settings.thickness_nm)
+    else:
+        prior = Prior(thickness_nm=settings.thickness_nm, thickness_share=settings.thickness_share)
+        found = told_by_library(regions, nodes_of(library, prior), progress=progress)
     return tilt_correction(regions, found, of_a, library, of=cells)
+
+
+def _by_network(path: Path, regions: Regions, thickness_nm: float) -> list[Posterior]:
+    """Return what a network tells of every region; it says nothing of thickness, focus and misfit."""
+    from dipolar.learn.tilt_network import told_by_network
+    from dipolar.learn.tilt_network_file import read_tilt_model
+
+    model = read_tilt_model(path)
+    told = told_by_network(model, regions.mean_cells, thickness_nm)
+    unknown = float("nan")
+    return [
+        Posterior(
+            tilt_mrad=tilt,
+            tilt_covariance_mrad2=np.diag(np.square(sigma)),
+            displacement_pm=model.cell_pm * mean.displacement - false,
+            covariance_pm2=covariance,
+            thickness_nm=unknown,
+            focus_nm=unknown,
+            chi2=unknown,
+        )
+        for mean, tilt, sigma, false, covariance in zip(
+            regions.mean_cells, told.tilt_mrad, told.tilt_sigma_mrad, told.false_pm, told.covariance_pm2, strict=True
+        )
+    ]

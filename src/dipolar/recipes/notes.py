@@ -16,6 +16,8 @@ from dipolar.recipes.findings import INSTRUMENT, LEAST
 from dipolar.recipes.overview import differ
 from dipolar.recipes.settings import MeasureSettings
 
+POOR = 2.0
+"""Misfit of the library from which its answer is doubted."""
 FAR_DEG = 25.0
 """Angle between the mean of a domain and the nearest direction given from which that is told."""
 
@@ -77,9 +79,36 @@ def _found(measurement: Measurement) -> Iterator[str]:
         yield f"A reference region is proposed, and not applied: {proposal.option} ({proposal.why})."
     if mistilt is not None and mistilt.verdict == "suspected":
         yield f"A tilt of the crystal is suspected: {mistilt.why}."
+    yield from _tilt(measurement)
     if findings.polarization is not None:
         material = findings.polarization.material
         yield f"Polarization of {material.name}: {material.formula}. {material.assumption}"
+
+
+def _tilt(measurement: Measurement) -> Iterator[str]:
+    """Yield what the comparison with tilted crystals told, and whether it can be believed."""
+    tilt, removed = measurement.findings.tilt, measurement.findings.tilt_removed
+    if tilt is None:
+        if measurement.record.settings.get("mistilt") == "correct":
+            yield "The tilt could not be told and nothing was corrected: no part of the image holds enough cells."
+        return
+    pm = measurement.calibration.pixel_size_pm
+    scale, unit = (1.0, "px") if pm is None else (pm, "pm")
+    size = scale * float(np.linalg.norm(tilt.cell_false_px, axis=1).mean())
+    sigma = scale * float(np.sqrt(0.5 * np.trace(tilt.cell_covariance_px2.mean(axis=0))))
+    mrad, mrad_sigma = float(np.linalg.norm(tilt.tilt_mrad.mean(axis=0))), float(tilt.tilt_sigma_mrad.mean())
+    told = "was taken off, and its uncertainty added" if removed else "was not taken off (--mistilt correct does)"
+    yield (
+        f"Columns look like those of {tilt.material} under a tilt of {mrad:.1f} ± {mrad_sigma:.1f} mrad, which fakes "
+        f"a displacement of {size:.3g} ± {sigma:.2g} {unit} in the mean; it {told}. All cells of a region share that "
+        "error."
+    )
+    if np.isfinite(tilt.misfit).any() and float(np.nanmedian(tilt.misfit)) > POOR:
+        yield (
+            f"No tilt makes columns look as they do here (misfit {float(np.nanmedian(tilt.misfit)):.1f}): material, "
+            "thickness or microscope may be other than was assumed. Sigma was widened by as much, and the correction "
+            "may be wrong all the same."
+        )
 
 
 def _off_directions(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:

@@ -147,6 +147,16 @@ def findings_overview(measurement: Measurement) -> dict[str, Any]:
         said = found.prediction
         told["prediction"] = {name: getattr(said, name) for name in ("model", "sha256", "scale", "against_fit")}
         told["prediction"]["unfamiliar_cells"] = int(np.count_nonzero(said.flagged))
+    if found.tilt is not None:
+        told["tilt"] = {
+            "material": found.tilt.material,
+            "removed": found.tilt_removed,
+            "regions": len(found.tilt.cells),
+            "tilt_mrad": found.tilt.tilt_mrad.mean(axis=0).tolist(),
+            "tilt_sigma_mrad": found.tilt.tilt_sigma_mrad.mean(axis=0).tolist(),
+            "false_px": found.tilt.cell_false_px.mean(axis=0).tolist(),
+            "false_sigma_px": np.sqrt(np.diagonal(found.tilt.cell_covariance_px2.mean(axis=0))).tolist(),
+        }
     if found.places is not None:
         told["places"] = len(found.places.reason)
     return told

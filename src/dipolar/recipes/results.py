@@ -21,6 +21,7 @@ from dipolar.io.finding_tables import (
     domains_table,
     layers_table,
     sites_table,
+    tilt_table,
     wall_points_table,
     walls_table,
 )
@@ -159,6 +160,8 @@ def _tables(measurement: Measurement) -> dict[str, Table]:
         tables["walls.csv"] = walls_table(found.maps.walls, pixel_size_pm=pixel_size_pm)
         tables["wall_points.csv"] = wall_points_table(found.maps.walls)
         tables["anomalies.csv"] = anomalies_table(found.maps.anomalies)
+    if found.tilt is not None:
+        tables["tilt.csv"] = tilt_table(found.tilt, pixel_size_pm=pixel_size_pm)
     if found.layers is not None:
         tables["layers.csv"] = layers_table(found.layers, pixel_size_pm=pixel_size_pm)
     if found.sites is not None:

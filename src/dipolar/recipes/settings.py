@@ -87,8 +87,8 @@ class MeasureSettings(Settings):
     mistilt: Literal["off", "report", "correct"] = Field(
         "report",
         description="Whether to look for a tilt of the crystal, which fakes a displacement: report tells the "
-        "suspicion, and its size where thickness_nm is given, and changes nothing; correct takes the false displacement "
-        "off, and adds its uncertainty to sigma.",
+        "suspicion, and its size where thickness_nm is given, and changes nothing; correct takes the false "
+        "displacement off, and adds its uncertainty to sigma.",
     )
     thickness_nm: float | None = Field(
         None, gt=0, le=1000, description="Estimated thickness of the specimen in nm, by which a tilt is told."

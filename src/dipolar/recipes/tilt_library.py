@@ -29,6 +29,7 @@ __all__ = [
     "foci_of",
     "kept",
     "kept_at",
+    "leans_of",
     "library_for",
     "library_job",
     "microscope_of",
@@ -40,8 +41,10 @@ __all__ = [
 ]
 SLICES_PER_CELL = 2
 """Slices of the multislice in a cell: a specimen is so many of them thick."""
-DOES_NOT_MATTER = {"workers", "cluster", "tilt_steps"}
+DOES_NOT_MATTER = {"workers", "cluster", "tilt_steps", "displaced_every"}
 """Settings on which a single run does not depend."""
+BEYOND = 1.0
+"""Orders beyond those of the images that a library has; runs have some more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +79,7 @@ def tilt_library(
         If the folder cannot be written.
     """
     polar, shape = perovskite(settings.material).polar, shape_of(settings)
-    jobs = [LibraryJob(lean=lean, settings=settings) for lean in leans(settings.tilt_steps, polar=polar)]
+    jobs = [LibraryJob(lean=lean, settings=settings) for lean in leans_of(settings, polar=polar)]
     found = {job.lean: kept(work, job, shape) for job in jobs}
     missing = [job for job in jobs if found[job.lean] is None]
     done = len(jobs) - len(missing)
@@ -101,6 +104,11 @@ def library_job(job: LibraryJob) -> Complex64[np.ndarray, "thickness focus 2 ter
             thicknesses_nm=thicknesses_of(settings),
             foci_nm=foci_of(settings),
         )
+
+
+def leans_of(settings: TiltLibrarySettings, *, polar: bool) -> list[Lean]:
+    """Return the runs of a library."""
+    return leans(settings.tilt_steps, polar=polar, every=settings.displaced_every)
 
 
 def kept_at(work: Path, job: LibraryJob) -> Path:
@@ -173,7 +181,10 @@ def unfolded(
     """Return the library that these runs and the symmetry of the crystal make."""
     crystal = perovskite(settings.material)
     cell = float(np.linalg.norm(crystal.structure.lattice_pm[0]))
-    orders = orders_of(microscope_of(settings), cell)
+    microscope = microscope_of(settings)
+    orders = orders_of(microscope, cell)
+    rows = np.flatnonzero(np.linalg.norm(orders, axis=1) <= 2.0 * microscope.aperture_per_pm * cell + BEYOND)
+    runs, orders = {lean: stamps[..., rows] for lean, stamps in runs.items()}, orders[rows]
     nodes = np.arange(-settings.tilt_steps, settings.tilt_steps + 1)
     return TiltLibrary(
         material=settings.material,
@@ -188,7 +199,10 @@ def unfolded(
         thicknesses_nm=thicknesses_of(settings),
         foci_nm=foci_of(settings),
         orders=orders,
-        stamps=unfolded_stamps(runs, orders, nodes=settings.tilt_steps, polar=crystal.polar),
+        stamps=unfolded_stamps(
+            runs, orders, nodes=settings.tilt_steps, polar=crystal.polar, every=settings.displaced_every
+        ),
+        displaced_every=settings.displaced_every,
         source=crystal.structure.source,
     )
 

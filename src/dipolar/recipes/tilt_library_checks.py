@@ -7,10 +7,9 @@ import numpy as np
 from dipolar.core.errors import SettingsError
 from dipolar.core.memory import free_bytes
 from dipolar.core.tilt_library import STATES
-from dipolar.core.tilt_symmetry import leans
 from dipolar.recipes.study import runner
 from dipolar.recipes.study_tilt_settings import LARGEST_TILT_MRAD
-from dipolar.recipes.tilt_library import microscope_of, shape_of
+from dipolar.recipes.tilt_library import leans_of, microscope_of, shape_of
 from dipolar.recipes.tilt_library_settings import TiltLibrarySettings
 from dipolar.run import AbstractRunner, DaskJobs
 from dipolar.simulate.multislice import Fineness
@@ -75,7 +74,7 @@ def bytes_needed(settings: TiltLibrarySettings) -> int:
     crystal = perovskite(settings.material)
     one = np.prod(shape_of(settings)) * np.dtype(np.complex64).itemsize
     whole = (2 * settings.tilt_steps + 1) ** 2 * (len(STATES) if crystal.polar else 1)
-    return int(one * (whole + 2 * COPIES * len(leans(settings.tilt_steps, polar=crystal.polar))))
+    return int(one * (whole + 2 * COPIES * len(leans_of(settings, polar=crystal.polar))))
 
 
 def _check_tilts(settings: TiltLibrarySettings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dipolar.recipes.parse import parse_numbers
 from dipolar.recipes.settings import Settings
@@ -26,8 +26,15 @@ class TiltLibrarySettings(Settings):
         description="Depths of the focus below the entrance surface in nm, with commas between, and = before them "
         "where the first is negative: --focus-nm=-4,0,4.",
     )
-    tilt_step_mrad: float = Field(10.0, gt=0, le=30, description="Distance of the tilts along y and x.")
-    tilt_steps: int = Field(3, ge=1, le=10, description="How many of them there are on each side of no tilt.")
+    tilt_step_mrad: float = Field(5.0, gt=0, le=30, description="Distance of the tilts along y and x.")
+    tilt_steps: int = Field(6, ge=1, le=20, description="How many of them there are on each side of no tilt.")
+    displaced_every: int = Field(
+        2,
+        ge=1,
+        le=20,
+        description="At every how manieth tilt along each axis displaced crystals are simulated too; in between, what "
+        "a displacement changes is interpolated.",
+    )
     displacement_pm: float = Field(
         25.0, gt=0, le=60, description="Displacement of B that is simulated beside none, along each axis and both ways."
     )
@@ -55,6 +62,12 @@ class TiltLibrarySettings(Settings):
         if max(numbers) > LARGEST_FOCUS_NM:
             raise ValueError(f"foci are in nm, {LARGEST_FOCUS_NM:g} at most")
         return ",".join(f"{number:g}" for number in sorted(numbers))
+
+    @model_validator(mode="after")
+    def _displaced(self) -> TiltLibrarySettings:
+        if self.tilt_steps % self.displaced_every:
+            raise ValueError(f"tilt_steps is a multiple of displaced_every: {self.displaced_every * 3}, for example")
+        return self
 
     @property
     def thicknesses(self) -> tuple[float, ...]:

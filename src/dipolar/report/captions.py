@@ -20,6 +20,7 @@ TITLES = {
     "domains": "Domains and walls",
     "walls": "Profiles of the walls",
     "reference": "Reference region and tilt",
+    "tilt": "Tilt of the crystal",
     "order": "Polar, antipolar or modulated",
     "lattice": "Lattice, strain and rotation",
     "layers": "Tetragonality, layer by layer",
@@ -80,6 +81,11 @@ def caption(measurement: Measurement, name: str) -> str:
             "The largest rectangle in which the displacement is small and the same everywhere, proposed and never "
             "applied; and whether offset and elongation of the columns point along one line, as a tilt of the crystal "
             "would have it."
+        ),
+        "tilt": (
+            "Where the beam leans against the crystal, told by comparing the mean cell of each region (and of each "
+            "kind of domain in it) with multislice images of tilted crystals; and the displacement with and without "
+            "what that fakes. The error of a tilt is shared by all cells of a region and does not average out in it."
         ),
         "order": (
             "Mean displacement, means with alternating signs (rows, columns, checkerboard) and the strongest wave of a "

@@ -27,6 +27,7 @@ from .polarization import polarization_figure
 from .reference import reference_figure
 from .scan import scan_figure
 from .sigma import sigma_figure
+from .tilt import tilt_figure
 from .walls import walls_figure
 
 FIGURES: Mapping[str, Callable[[Measurement], Figure | None]] = {
@@ -49,6 +50,7 @@ FIGURES: Mapping[str, Callable[[Measurement], Figure | None]] = {
     "reference": lambda m: (
         None if m.findings.proposal is None else reference_figure(m, m.findings.proposal, m.findings.mistilt)
     ),
+    "tilt": lambda m: None if m.findings.tilt is None else tilt_figure(m, m.findings.tilt),
     "order": lambda m: None if m.findings.order is None else order_figure(m, m.findings.order, m.findings.wave),
     "lattice": lattice_sheet,
     "layers": lambda m: (

@@ -154,7 +154,7 @@ def _gain(measurement: Measurement) -> Iterator[Row]:
 def _findings(measurement: Measurement) -> Iterator[Row]:
     """Yield the rows of everything that follows from columns and cells; each room of the report writes its own."""
     # they import Row from here
-    from . import antipolar, domains, layers, network, points, polarization, reference, scan
+    from . import antipolar, domains, layers, network, points, polarization, reference, scan, tilt
 
     found = measurement.findings
     yield from network.network_rows(measurement)
@@ -164,6 +164,8 @@ def _findings(measurement: Measurement) -> Iterator[Row]:
         yield from reference.reference_rows(measurement, found.proposal)
     if found.mistilt is not None:
         yield from reference.mistilt_rows(measurement, found.mistilt)
+    if found.tilt is not None:
+        yield from tilt.tilt_rows(measurement, found.tilt)
     if found.order is not None:
         yield from antipolar.order_rows(measurement, found.order)
     if found.maps is not None:

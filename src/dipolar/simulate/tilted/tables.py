@@ -9,7 +9,7 @@ import scipy.fft
 from jaxtyping import Complex64, Complex128, Float, Float32, Int64
 
 from dipolar.core.errors import SettingsError
-from dipolar.core.tilt_library import TiltLibrary, interpolation, state_weights
+from dipolar.core.tilt_library import TiltLibrary, interpolation, moved, state_weights
 
 POINTS = 96
 """Points of a table along each edge of the cell; between them it is linear, which is good to 1e-3 of the contrast."""
@@ -197,13 +197,15 @@ def _stamps_at(
     used = [np.flatnonzero(np.any(one != 0.0, axis=0)) for one in weights]
     parts = tuple(slice(int(rows[0]), int(rows[-1]) + 1) for rows in used)
     found = np.moveaxis(library.stamps[:, :, :states], 2, 0)[:, *parts]
+    places = [nodes[part] for nodes, part in zip(known, parts, strict=True)]
+    found = found * np.moveaxis(moved(library, places[0], places[1], places[3]).conj(), 2, 0)
     for axis in (3, 2, 1, 0):
         at = np.moveaxis(found, axis + 1, 0)
         rows = weights[axis][:, parts[axis]]
         # Sums of whole stamps, which lie together in memory, where a product of matrices would first turn them round.
         sums = [sum(weight * stamps for weight, stamps in zip(row, at, strict=True) if weight) for row in rows]
         found = np.stack(sums, axis=axis + 1)
-    return found
+    return found * np.moveaxis(moved(library, axes[0], axes[1], axes[3]), 2, 0)
 
 
 def _transfer(orders: Int64[np.ndarray, "term 2"], blur_cells2: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, " term"]:
