@@ -99,7 +99,7 @@ def groups_of(cells: Cells, good: Bool[np.ndarray, " cell"]) -> Int64[np.ndarray
             values = cells.displacement_px[rows]
             _, axes = np.linalg.eigh(np.cov(values.T))
             along = (cells.displacement_px - values.mean(axis=0)) @ axes[:, 1]
-            cut = threshold_otsu(along[rows])
+            cut = threshold_otsu(along[rows])  # type: ignore[no-untyped-call]
             halves = [along[rows][part] for part in (along[rows] > cut, along[rows] <= cut)]
             if min(map(len, halves)) < FEWEST:
                 continue

@@ -30,18 +30,18 @@ FARTHEST = 1.5
 """Displacement, in units of the library's, up to which its quadratic may go on."""
 LARGEST_ORDER = 7.0
 """Frequencies, in units of the inverse cell, up to which terms are compared."""
-RELATIVE, FLOOR = 0.06, 0.004
-"""How wrong terms of the library may be: relative to each, and to the largest one. Absorption instead of frozen phonons
-and detectors that are not quite as assumed make such errors; so does a mean over turned octahedra."""
+RELATIVE, WORSE, FLOOR = 0.06, 3.0, 0.004
+"""How wrong terms of the library may be: relative to each, doubled at a frequency of `WORSE` inverse cells and growing
+with its square; and relative to the largest one. Absorption instead of frozen phonons makes such errors."""
 SHIFT_PM, DISPLACEMENT_PM = 30.0, 40.0
 """Standard deviations, known before, of where A is (a fit of Gaussians finds it elsewhere), and of the displacement."""
 UNROUND = 0.15
 """Standard deviation, known before, of how unround the blur is, over its variance."""
 STARTS_PM = (25.0, 40.0, 60.0)
 """Standard deviations of the blur that fits begin with."""
-WRONG_PM, WRONG_PM_PER_MRAD = (0.7, 2.0), 0.3
-"""How far false displacements of the library are off, as frozen phonons have them: in a crystal that is never polar, in
-a polar one; and what every mrad of tilt adds."""
+WRONG_PM, WRONG_PM_PER_MRAD = (0.7, 2.0), (0.1, 0.3)
+"""How far false displacements of the library are off, as frozen phonons have them, and what every mrad of tilt adds: in
+a crystal that is never polar, and in a polar one."""
 CONTRAST = 0.15
 """Standard deviation, known before, of the logarithm of B's brightness against A's, over that of the library: detector,
 composition and multiple scattering by vibrations change it by so much."""
@@ -224,7 +224,8 @@ def fit_nodes(mean: MeanCell, nodes: Nodes, *, only: Int64[np.ndarray, " some"] 
         both = np.tensordot(weights, kind, axes=(0, 1))
         stamps[2 * number], stamps[2 * number + 1] = both[:, 0], both[:, 1] * centre
     size = np.abs(mean.terms)
-    weight = 1.0 / (mean.variance + np.square(RELATIVE * size) + np.square(FLOOR * size.max()))
+    relative = RELATIVE * (1.0 + np.sum(np.square(g), axis=1) / WORSE**2)
+    weight = 1.0 / (mean.variance + np.square(relative * size) + np.square(FLOOR * size.max()))
     precision = _prior_precision(cell, nodes.focus_sigma_nm)
     count = len(nodes.stamps)
     alive = np.arange(count) if only is None else only
@@ -362,8 +363,9 @@ def posterior(fits: Fits, nodes: Nodes, *, more: Float[np.ndarray, " node"] | No
     tilt, mean = weight @ nodes.tilts_mrad, weight @ displacement
     off, apart = nodes.tilts_mrad - tilt, displacement - mean
     inside = fits.covariance_pm2 * _excess(fits) + half[:, :, None] * half[:, None, :]
-    wrong = WRONG_PM[int(nodes.library.displacement_pm > 0)] ** 2
-    wrong += WRONG_PM_PER_MRAD**2 * float(weight @ np.sum(np.square(nodes.tilts_mrad), axis=1))
+    polar = int(nodes.library.displacement_pm > 0)
+    wrong = WRONG_PM[polar] ** 2
+    wrong += WRONG_PM_PER_MRAD[polar] ** 2 * float(weight @ np.sum(np.square(nodes.tilts_mrad), axis=1))
     return Posterior(
         tilt_mrad=tilt,
         tilt_covariance_mrad2=np.einsum("n,ni,nj->ij", weight, off, off),

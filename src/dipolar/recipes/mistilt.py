@@ -18,7 +18,7 @@ from dipolar.measure.tilt_cells import FEWEST, Regions, regions_of
 from dipolar.measure.tilt_map import tilt_correction, told_by_library
 from dipolar.measure.tilt_posterior import Posterior, Prior, compared, nodes_of
 from dipolar.recipes.settings import MeasureSettings
-from dipolar.recipes.tilt_library_shipped import KEYS, library_for
+from dipolar.recipes.tilt_library_shipped import KEYS, SHIPPED, library_for
 from dipolar.recipes.tilt_networks import network_path
 
 REGION_CELLS = 8.0
@@ -49,15 +49,14 @@ def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> Tilt
     """
     if settings.mistilt == "off" or (settings.mistilt == "report" and settings.thickness_nm is None):
         return None
-    known = material is not None and material.name.lower() in KEYS
-    name = settings.tilt_library or (material.name if material is not None and known else None)
+    name = settings.tilt_library or _known(material, must=settings.mistilt == "correct")
     if name is None:
         if settings.mistilt == "report":
             return None
         raise SettingsError(
             "a correction of the tilt needs to know the material.",
             got="none" if material is None else f"{material.name}, of which no library comes with dipolar",
-            do=f"--tilt-library {'|'.join(KEYS.values())}, or a file that dipolar simulate tilt makes",
+            do="--material BiFeO3, or --tilt-library with sto, or with what dipolar simulate tilt wrote",
         )
     if settings.thickness_nm is None:
         raise SettingsError(
@@ -75,6 +74,14 @@ def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> Tilt
         )
     network = network_path(library.material) if settings.tilt_by == "network" else None
     return TiltPlan(library=library, settings=settings, network=network)
+
+
+def _known(material: PolarMaterial | None, *, must: bool) -> str | None:
+    """Return the name of a material by which a library is found; a report does without where none comes along."""
+    key = None if material is None else KEYS.get(material.name.lower())
+    if material is None or key is None:
+        return None
+    return material.name if must or (SHIPPED / f"{key}.npz").is_file() else None
 
 
 def tilt_of(

@@ -98,8 +98,8 @@ class MeasureSettings(Settings):
     )
     tilt_library: str | None = Field(
         None,
-        description="What columns look like under a tilted beam: bfo, pto, bto, sto, or a file that dipolar simulate "
-        "tilt wrote. Not given: that of the material.",
+        description="What columns look like under a tilted beam: bfo, sto, or what dipolar simulate tilt wrote, a "
+        "folder or its library. Not given: that of the material.",
     )
     tilt_by: Literal["library", "network"] = Field(
         "library", description="What tells the tilt: every entry of the library compared, or a network trained on it."

@@ -81,6 +81,7 @@ def _check_tilts(settings: TiltLibrarySettings) -> None:
     largest = np.sqrt(2.0) * settings.tilt_steps * settings.tilt_step_mrad
     if largest > LARGEST_TILT_MRAD:
         steps = int(LARGEST_TILT_MRAD / np.sqrt(2.0) / settings.tilt_step_mrad)
+        steps -= steps % settings.displaced_every
         smaller = LARGEST_TILT_MRAD / np.sqrt(2.0) / settings.tilt_steps
         raise SettingsError(
             f"tilts along y and x together must be {LARGEST_TILT_MRAD:g} mrad at most.",

@@ -60,7 +60,7 @@ def _draw_tilt(axes: Axes, under: Ground, tilt: TiltCorrection) -> None:
     longest = LONGEST * abs(right - left)
     axes.quiver(
         tilt.positions_px[:, 1], tilt.positions_px[:, 0], tilt.tilt_mrad[:, 1], tilt.tilt_mrad[:, 0],
-        scale=max(float(size.max()), 5.0) / longest, **ARROW_STYLE,
+        scale=max(float(size.max()), 5.0) / longest, **{**ARROW_STYLE, "width": 0.55 * style.MM},
     )  # fmt: skip
     if len(size) <= MOST_NUMBERS:
         errors = np.linalg.norm(tilt.tilt_sigma_mrad, axis=1)
