@@ -44,7 +44,8 @@ def cell_of(library, tilt, *, shift_pm=(0.0, 0.0), nm=20.0, focus=0.5, sigma_pm=
     )[0, 0, :, 0, 0][..., rows]  # fmt: skip
     shift = np.asarray(shift_pm) / cell
     weights = state_weights(shift[None] * cell / (library.displacement_pm or np.inf), len(stamps))[0]
-    terms = image_terms(np.tensordot(weights, stamps, axes=1), orders, 0.5 + shift)
+    stamps = np.tensordot(weights, stamps, axes=1).astype(np.complex64)
+    terms = image_terms(stamps, orders, 0.5 + shift)
     terms = terms * np.exp(-2.0 * np.pi**2 * (sigma_pm / cell) ** 2 * np.sum(orders**2, axis=1))
     terms = terms * np.exp(-2j * np.pi * (orders @ (np.asarray(offset_pm) / cell)))
     sigma = noise * np.abs(terms).max()

@@ -107,9 +107,9 @@ def read_tilt_library(path: str | Path) -> TiltLibrary:
     runs = dict(zip(names, stamps.reshape(shape), strict=True))
     fields: dict[str, Any] = {name: tuple(head[name]) if isinstance(head[name], list) else head[name] for name in WORDS}
     fields |= {name: arrays[name] for name in AXES}
-    return TiltLibrary(**fields, stamps=unfolded(
-        runs, orders, nodes=nodes, polar=head["polar"], every=head["displaced_every"]
-    ))
+    return TiltLibrary(
+        **fields, stamps=unfolded(runs, orders, nodes=nodes, polar=head["polar"], every=head["displaced_every"])
+    )
 
 
 def kept_error(path: str | Path) -> tuple[float, float]:

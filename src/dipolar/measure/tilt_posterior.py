@@ -37,6 +37,8 @@ SHIFT_PM, DISPLACEMENT_PM = 30.0, 40.0
 """Standard deviations, known before, of where A is (a fit of Gaussians finds it elsewhere), and of the displacement."""
 UNROUND = 0.15
 """Standard deviation, known before, of how unround the blur is, over its variance."""
+WIDEST_PM = 60.0
+"""Standard deviation of the widest blur that is usual."""
 STARTS_PM = (25.0, 40.0, 60.0)
 """Standard deviations of the blur that fits begin with."""
 WRONG_PM, WRONG_PM_PER_MRAD = (0.7, 2.0), (0.1, 0.3)
@@ -245,7 +247,10 @@ def fit_nodes(mean: MeanCell, nodes: Nodes, *, only: Int64[np.ndarray, " some"] 
         values[alive] += _limited(np.linalg.solve(hessian[alive], gradient[..., None])[..., 0], cell)
         log = nodes.log_prior[alive] - 0.5 * misfit[alive]
         alive = alive[log > log.max() - HOPELESS[number]]
-    _, volume = np.linalg.slogdet(hessian)
+    # brightness and blur may be anything within some range, so that where the image says nothing no node is preferred
+    within = np.zeros(FREE)
+    within[0], within[5:8] = 1.0, (cell / WIDEST_PM) ** 4
+    _, volume = np.linalg.slogdet(hessian + np.diag(within))
     return Fits(
         misfit=misfit,
         volume=volume,
@@ -300,7 +305,7 @@ def _model(
     g: Float[np.ndarray, "term 2"],
     *,
     slopes: bool = True,
-) -> tuple[Complex128[np.ndarray, "node term"], Complex128[np.ndarray, "node 10 term"]]:
+) -> tuple[Complex128[np.ndarray, "node term"], Complex128[np.ndarray, "node slope term"]]:
     """Return the terms of every node as its values make it, and their slopes with these."""
     gg = np.stack([g[:, 0] ** 2, 2.0 * g[:, 0] * g[:, 1], g[:, 1] ** 2])
     blur = np.exp(values[:, :1] - 2.0 * np.pi**2 * (values[:, 5:8] @ gg) - 2j * np.pi * (values[:, 1:3] @ g.T))

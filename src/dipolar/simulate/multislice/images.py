@@ -247,9 +247,7 @@ class _Run:
         return torch.from_numpy(np.flatnonzero(seen)).to(self.device)
 
 
-def _focused(
-    bundle: Bundle, grid: Grid, wavelength_pm: float, defocus_pm: float
-) -> Complex128[np.ndarray, " wave"]:
+def _focused(bundle: Bundle, grid: Grid, wavelength_pm: float, defocus_pm: float) -> Complex128[np.ndarray, " wave"]:
     """Return the amplitudes of a bundle's waves in a probe that is focused at a depth."""
     k2 = np.sum(np.square(bundle.index @ grid.reciprocal_per_pm + bundle.offset_per_pm), axis=1)
     return bundle.amplitude * np.exp(1j * np.pi * wavelength_pm * defocus_pm * k2)
