@@ -149,6 +149,12 @@ def report(tally: Tally, score: Score, *, name: str, out: Path | None) -> None:
         cells.append(f"{rms(sigma):.2f}")
         table.row(*cells)
         rows.append(row)
+    focus = np.array([seen.focus_nm for seen in tally.seen])
+    for words, some in (("above the surface", focus < 0), ("in the specimen", focus >= 0)):
+        here = polar & some & (tilts > 1) & (tilts < 15.1)
+        told = ", ".join(f"{way} {rms(left[way][here]):.2f}" for way in ("raw", "library", "network", "oracle")
+                         if way in left)  # fmt: skip
+        print(f"\nBiFeO3, 1 to 15 mrad, focus {words} ({np.count_nonzero(here)} cells): {told} pm")
     for way in ("library", "network", "oracle"):
         if way in left and len(tally.sigma[way]) == len(tally.seen):
             inside = np.mean(np.abs(left[way]) < np.array(tally.sigma[way]))

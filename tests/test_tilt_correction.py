@@ -16,7 +16,7 @@ from dipolar.measure.tilt_cells import groups_of, regions_of
 from dipolar.measure.tilt_map import corrected, tilt_correction, told_by_library
 from dipolar.measure.tilt_posterior import MeanCell, Prior, compared, fit_nodes, nodes_of, posterior
 from dipolar.recipes.measure import measure_image
-from dipolar.recipes.mistilt import plan_tilt
+from dipolar.recipes.mistilt import _square, plan_tilt
 from dipolar.recipes.settings import MeasureSettings
 from dipolar.recipes.simulate import simulate_image
 from dipolar.recipes.tilt_library_shipped import shipped_library
@@ -201,3 +201,48 @@ def test_what_is_missing_is_said_with_what_to_type(changes, words):
 def test_a_region_of_opposite_polarization_needs_a_reference(tilted):
     with pytest.raises(SettingsError, match="opposite of a reference region"):
         measure_image(tilted, opposite="0:100,0:100", gain_check=False)
+
+
+def test_the_error_of_a_tilt_is_shared_and_does_not_average_out_in_a_domain():
+    film = simulate_image(
+        layers="BiFeO3:1", height_px=300, width_px=300, tilt_mrad="0,8", thickness_nm=20.0, dose_e_per_pm2=20.0,
+        wall="none", seed=5,
+    ).image  # fmt: skip
+    found = measure_image(
+        film, mistilt="correct", material="BiFeO3", thickness_nm=20.0, lattice_pm=396.0, gain_check=False
+    )
+    domains, shared = found.findings.maps.domains, found.findings.tilt.cell_covariance_px2.mean(axis=0)
+    assert domains.polar.any()
+    of_domain = domains.mean_covariance_px2[domains.polar][0]
+    assert (np.diag(of_domain) > 0.8 * np.diag(shared)).all()
+
+
+def test_only_nearly_square_cells_are_compared():
+    square = lattice(lambda r, c: (0.0, 0.0), size=6)
+    assert _square(square)
+    assert not _square(replace(square, a_px=1.4 * square.a_px))
+    assert not _square(replace(square, a_px=square.a_px + 0.3 * square.b_px))
+
+
+def test_cells_near_pixels_that_were_never_measured_are_left_out():
+    cells = lattice(lambda r, c: (0.0, 0.0))
+    y = np.mgrid[:330, :330].astype(np.float32)[0]
+    image = (5.0 + np.cos(2.0 * np.pi * (y - 12.0) / 24.0)).astype(np.float32)
+    image[100:180, 100:180] = np.nan
+    found = regions_of(image, cells, np.array([[1, 0], [0, 1]]), edge_cells=20.0).mean_cells[0]
+    assert 50 < found.cells < 144 and found.terms == pytest.approx([0.5, 0.0], abs=5e-3)
+
+
+def test_a_network_of_other_thicknesses_is_refused_before_the_image_is_measured():
+    with pytest.raises(SettingsError, match="trained on specimens"):
+        plan_tilt(MeasureSettings(mistilt="correct", tilt_library="sto", tilt_by="network", thickness_nm=2.5), None)
+    plan = plan_tilt(MeasureSettings(mistilt="correct", tilt_library="sto", tilt_by="network", thickness_nm=20.0), None)
+    assert plan.network is not None and plan.network.is_file()
+
+
+def test_a_network_tells_it_too(tilted):
+    options = {"gain_check": False, "maps": False, "tilt_library": "sto", "thickness_nm": 20.0, "lattice_pm": 390.5}
+    plain = measure_image(tilted, mistilt="off", **options)
+    told = measure_image(tilted, mistilt="correct", tilt_by="network", **options)
+    before, after = (abs(one.cells.displacement_px.mean(axis=0)[1]) for one in (plain, told))
+    assert after < 0.7 * before and np.isnan(told.findings.tilt.misfit).all()

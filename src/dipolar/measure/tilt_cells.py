@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-import scipy.spatial
 from jaxtyping import Bool, Complex128, Float, Float32, Int64
 from skimage.filters import threshold_otsu
 
@@ -64,9 +63,12 @@ def regions_of(
     edge_cells
         Edge of a square in cells; squares are made a little larger or smaller so that whole ones fit.
     """
-    filled = np.where(np.isfinite(data), data, np.nanmedian(data)) if not np.isfinite(data).all() else data
+    known = np.isfinite(data)
+    filled = data if known.all() else np.where(known, data, np.nanmedian(data))
     smooth = scipy.ndimage.spline_filter(filled, order=3, output=np.float32)
     good = trusted(cells) & _inside(cells, data.shape)
+    if not known.all():
+        good &= _clear(cells, known)
     group = groups_of(cells, good)
     members, groups = [], []
     for square in _squares(cells, good, edge_cells):
@@ -114,6 +116,14 @@ def _inside(cells: Cells, shape: tuple[int, ...]) -> Bool[np.ndarray, " cell"]:
     reach = 0.5 * (np.abs(cells.a_px) + np.abs(cells.b_px))
     low, high = cells.positions_px - reach, cells.positions_px + reach
     return (low >= 0).all(axis=1) & (high <= np.array(shape) - 1.0).all(axis=1)
+
+
+def _clear(cells: Cells, known: Bool[np.ndarray, "y x"]) -> Bool[np.ndarray, " cell"]:
+    """Return which cells have no unmeasured pixel near."""
+    reach = int(np.ceil(np.abs(np.concatenate([cells.a_px, cells.b_px])).max(initial=1.0)))
+    clear = scipy.ndimage.minimum_filter(known, size=2 * reach + 1, mode="nearest")
+    y, x = np.clip(np.rint(cells.positions_px).astype(np.int64), 0, np.array(known.shape) - 1).T
+    return clear[y, x]
 
 
 def _squares(cells: Cells, good: Bool[np.ndarray, " cell"], edge_cells: float) -> Iterator[Int64[np.ndarray, " _"]]:

@@ -32,9 +32,7 @@ LENGTH = 0.5
 """Length over which they do so, over the longest edge of the field of view."""
 
 
-def told_by_library(
-    regions: Regions, nodes: Nodes, *, progress: Progress = silent
-) -> list[Posterior]:  # fmt: skip
+def told_by_library(regions: Regions, nodes: Nodes, *, progress: Progress = silent) -> list[Posterior]:
     """Return what the mean cell of every region tells, and what the others tell it.
 
     Parameters
@@ -112,6 +110,16 @@ def corrected(cells: Cells, found: TiltCorrection) -> Cells:
         cells,
         displacement_px=cells.displacement_px - found.cell_false_px,
         covariance_px2=cells.covariance_px2 + found.cell_covariance_px2,
+    )
+
+
+def straightened(found: TiltCorrection, matrix: Float[np.ndarray, "2 2"]) -> TiltCorrection:
+    """Return what a tilt fakes in the pixels of a true scan; a matrix that hardly turns leaves sigma of regions."""
+    return replace(
+        found,
+        false_px=found.false_px @ matrix.T,
+        cell_false_px=found.cell_false_px @ matrix.T,
+        cell_covariance_px2=matrix @ found.cell_covariance_px2 @ matrix.T,
     )
 
 

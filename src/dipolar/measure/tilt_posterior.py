@@ -165,13 +165,15 @@ def nodes_of(
     thicknesses
         How many thicknesses, over two standard deviations to both sides.
     """
-    usual = np.arange(library.tilts_mrad[0], library.tilts_mrad[-1] + 0.1, STEP_MRAD)
+    farthest = float(library.tilts_mrad[-1])
+    usual = np.linspace(-farthest, farthest, 2 * int(np.ceil(farthest / STEP_MRAD)) + 1)
     tilts_y_mrad = usual if tilts_y_mrad is None else tilts_y_mrad
     tilts_x_mrad = usual if tilts_x_mrad is None else tilts_x_mrad
-    off = np.linspace(-2.0, 2.0, thicknesses) if thicknesses > 1 and prior.thickness_share > 0 else np.zeros(1)
-    nm = np.clip(
-        prior.thickness_nm * np.exp(prior.thickness_share * off), library.thicknesses_nm[0], library.thicknesses_nm[-1]
-    )
+    share = prior.thickness_share
+    steps = np.linspace(-2.0, 2.0, thicknesses) if thicknesses > 1 and share > 0 else np.zeros(1)
+    ends = library.thicknesses_nm[[0, -1]]
+    nm = np.unique(np.clip(prior.thickness_nm * np.exp(share * steps), *ends))
+    off = np.log(nm / prior.thickness_nm) / share if share > 0 else np.zeros(len(nm))
     foci = library.foci_nm
     rows = compared(library)
     small = replace(library, stamps=library.stamps[..., rows], orders=library.orders[rows])
@@ -245,7 +247,9 @@ def fit_nodes(mean: MeanCell, nodes: Nodes, *, only: Int64[np.ndarray, " some"] 
             break
         gradient = np.einsum("npk,nk->np", weighted, off, optimize=True).real - values[alive] @ precision
         values[alive] += _limited(np.linalg.solve(hessian[alive], gradient[..., None])[..., 0], cell)
-        log = nodes.log_prior[alive] - 0.5 * misfit[alive]
+        # where no node describes the columns well, differences between nodes count less, as they do in the end
+        excess = max(1.0, float(misfit[alive].min()) / (2 * len(g)))
+        log = nodes.log_prior[alive] - 0.5 * misfit[alive] / excess
         alive = alive[log > log.max() - HOPELESS[number]]
     # brightness and blur may be anything within some range, so that where the image says nothing no node is preferred
     within = np.zeros(FREE)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from dipolar.core.edits import EditsRecord
-from dipolar.core.findings import ScanCalibration, ScanCorrection
+from dipolar.core.findings import ScanCalibration, ScanCorrection, TiltCorrection
 from dipolar.core.material import PolarMaterial
 from dipolar.core.measurement import Findings, Sites
 from dipolar.core.nouns import Cells, Columns, Reference
@@ -48,6 +50,7 @@ def find_all(
     sites: Sites | None = None,
     fitted: bool = True,
     seen: Cells | None = None,
+    tilt: TiltCorrection | None = None,
 ) -> Findings:
     """Return everything that follows from a table of columns and cells.
 
@@ -74,6 +77,8 @@ def find_all(
         grid, and would be told as waves of a sublattice: no order is looked for.
     seen
         The cells with everything that a tilt makes still in them, where `raw` is without it.
+    tilt
+        What was taken off for a tilt: its error, which cells share, does not average out in domains and orders.
     """
     if not len(cells.flags):
         return Findings(scan=scan, shape=shape, edits=edits, sites=sites)
@@ -82,12 +87,15 @@ def find_all(
         proposal = propose_reference(raw, columns) if reference is None else None
         quiet = region if region is not None or proposal is None else proposal.region_px
         mistilt = None if settings.mistilt == "off" else mistilt_suspicion(seen or raw, columns, region=quiet)
+        own, shared = _parted(cells, tilt)
         offset_sigma = (0.0, 0.0) if reference is None else reference.offset_sigma_px
+        common = np.diag(np.square(offset_sigma)) + shared
         order = None
         if fitted:
-            order = antipolar_order(cells, columns, offset_removed=reference is not None, offset_sigma_px=offset_sigma)
+            sigma = (float(np.sqrt(common[0, 0])), float(np.sqrt(common[1, 1])))
+            order = antipolar_order(own, columns, offset_removed=reference is not None, offset_sigma_px=sigma)
         found = None if order is None else order.modulation
-        wave = None if found is None or found.slow else wave_map(cells, columns, found)
+        wave = None if found is None or found.slow else wave_map(own, columns, found)
         ratio = tetragonality(cells, columns, region=region)
         layers = tetragonality_profile(cells, columns, ratio, scan=shape)
         planes = atomic_planes(columns, pixel_size_pm=cells.pixel_size_pm, region=region, scan=shape)
@@ -97,7 +105,7 @@ def find_all(
     if settings.maps:
         with step("mapping domains and walls"):
             maps = make_maps(
-                cells,
+                own,
                 columns,
                 shape_px=shape_px,
                 rng=np.random.default_rng(MAPS_SEED),
@@ -107,7 +115,7 @@ def find_all(
                 uc_per_cm2_per_pm=factor,
                 symmetry=None if material is None else material.symmetry,
                 scan=shape,
-                offset_covariance_px2=None if reference is None else np.diag(np.square(offset_sigma)),
+                offset_covariance_px2=None if reference is None and tilt is None else common,
             )
     return Findings(
         proposal=proposal,
@@ -124,6 +132,14 @@ def find_all(
         edits=edits,
         sites=sites,
     )
+
+
+def _parted(cells: Cells, tilt: TiltCorrection | None) -> tuple[Cells, Float[np.ndarray, "2 2"]]:
+    """Return cells with their own covariance, and the mean of that which they share because a tilt was taken off."""
+    if tilt is None:
+        return cells, np.zeros((2, 2))
+    own = replace(cells, covariance_px2=cells.covariance_px2 - tilt.cell_covariance_px2)
+    return own, tilt.cell_covariance_px2.mean(axis=0)
 
 
 def _directions(settings: MeasureSettings, reference: Reference | None) -> AbstractDirections:

@@ -31,6 +31,7 @@ from dipolar.measure import (
 )
 from dipolar.measure.tilt_map import STEP as TILTED
 from dipolar.measure.tilt_map import corrected as without_tilt
+from dipolar.measure.tilt_map import straightened
 from dipolar.recipes.calibrate import calibrate, known_cell, shape_of_scan
 from dipolar.recipes.consistency import scatter_of
 from dipolar.recipes.findings import MAPS_SEED, find_all
@@ -149,7 +150,10 @@ def conclude(
     seen, tilt = raw, None
     if found.tilt is not None:
         with clock(TILTED, announce=False):
-            tilt = tilt_of(found.tilt, image, columns, raw, progress=clock.progress)
+            # the image is compared as it was scanned, whatever is known of the shape of the scan
+            tilt = tilt_of(found.tilt, image, columns, found.cells, progress=clock.progress)
+        if tilt is not None and shape is not None:
+            tilt = straightened(tilt, shape.straighten)
     removed = tilt is not None and settings.mistilt == "correct"
     if tilt is not None and removed:
         raw = without_tilt(raw, tilt)
@@ -162,7 +166,7 @@ def conclude(
     findings = find_all(
         settings, columns, cells, raw, reference=reference, material=found.material, shape_px=image.data.shape,
         step=clock, scan=found.scan, shape=shape, edits=found.edits, sites=found.sites, fitted=found.fitted,
-        seen=seen,
+        seen=seen, tilt=tilt if removed else None,
     )  # fmt: skip
     findings = replace(findings, tilt=tilt, tilt_removed=removed)
     checked = None

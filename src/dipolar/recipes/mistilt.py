@@ -18,11 +18,13 @@ from dipolar.measure.tilt_cells import FEWEST, Regions, regions_of
 from dipolar.measure.tilt_map import tilt_correction, told_by_library
 from dipolar.measure.tilt_posterior import Posterior, Prior, compared, nodes_of
 from dipolar.recipes.settings import MeasureSettings
-from dipolar.recipes.tilt_library_shipped import KEYS, SHIPPED, library_for
+from dipolar.recipes.tilt_library_shipped import KEYS, SHIPPED, library_for, shipped_library
 from dipolar.recipes.tilt_networks import network_path
 
 REGION_CELLS = 8.0
 """Edge of the squares whose mean cells are compared, in cells."""
+UNEQUAL, LEANING = 1.15, 0.12
+"""Ratio of a cell's edges, and cosine of the angle between them, from which it is none of a perovskite along ⟨100⟩."""
 MOST_REGIONS = 36
 """Squares of a large image are larger, so that there are no more than about this many."""
 
@@ -33,6 +35,8 @@ class TiltPlan:
 
     library: TiltLibrary
     """What columns look like under a tilted beam."""
+    thickness_nm: float
+    """Estimate of the specimen's thickness."""
     settings: MeasureSettings
     """What was asked for."""
     network: Path | None
@@ -49,8 +53,8 @@ def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> Tilt
     """
     if settings.mistilt == "off" or (settings.mistilt == "report" and settings.thickness_nm is None):
         return None
-    name = settings.tilt_library or _known(material, must=settings.mistilt == "correct")
-    if name is None:
+    name = _known(material, must=settings.mistilt == "correct")
+    if name is None and settings.tilt_library is None:
         if settings.mistilt == "report":
             return None
         raise SettingsError(
@@ -64,7 +68,7 @@ def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> Tilt
             got="none",
             do="--thickness-nm 30, and --thickness-share 0.2 where it is known to 20 %",
         )
-    library = library_for(name)
+    library = shipped_library(name or "") if settings.tilt_library is None else library_for(settings.tilt_library)
     thinnest, thickest = library.thicknesses_nm[[0, -1]]
     if not thinnest <= settings.thickness_nm <= thickest:
         raise SettingsError(
@@ -73,7 +77,32 @@ def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> Tilt
             do="give one in between, or make a library of your own: dipolar simulate tilt --thickness-nm ...",
         )
     network = network_path(library.material) if settings.tilt_by == "network" else None
-    return TiltPlan(library=library, settings=settings, network=network)
+    if network is not None:
+        _check_network(network, library, settings.thickness_nm)
+    return TiltPlan(library=library, thickness_nm=settings.thickness_nm, settings=settings, network=network)
+
+
+def _check_network(path: Path, library: TiltLibrary, thickness_nm: float) -> None:
+    """Refuse a network that was trained on another library, or on other thicknesses, before anything is measured."""
+    from dipolar.learn.tilt_network_file import read_tilt_model
+
+    model = read_tilt_model(path)
+    low, high = model.thickness_nm
+    orders = library.orders[compared(library)]
+    same = np.array_equal(model.orders, orders) and np.isclose(model.cell_pm, library.cell_pm)
+    usual = shipped_library(library.material)
+    scope = ("voltage_kv", "convergence_mrad", "detector_mrad")
+    if not same or any(getattr(library, name) != getattr(usual, name) for name in scope):
+        raise SettingsError(
+            "the network that comes along was trained on the library that comes along.",
+            got=f"another one: {library.voltage_kv:g} kV, {library.convergence_mrad:g} mrad",
+            do="--tilt-by library",
+        )
+    if not low <= thickness_nm <= high:
+        raise SettingsError(
+            f"the network was trained on specimens of {low:g} to {high:g} nm.", got=f"{thickness_nm:g} nm",
+            do="--tilt-by library",
+        )  # fmt: skip
 
 
 def _known(material: PolarMaterial | None, *, must: bool) -> str | None:
@@ -102,19 +131,25 @@ def tilt_of(
     """
     library, settings = plan.library, plan.settings
     of_a = cells if cells.basis == "A" else build_cells(columns, basis="A", pixel_size_pm=cells.pixel_size_pm)
-    if len(of_a.flags) < FEWEST:
+    if len(of_a.flags) < FEWEST or not _square(of_a):
         return None
     edge = max(REGION_CELLS, np.sqrt(len(of_a.flags) / MOST_REGIONS))
     regions = regions_of(image.data, of_a, library.orders[compared(library)], edge_cells=edge)
     if not regions.mean_cells:
         return None
-    assert settings.thickness_nm is not None
     if plan.network is not None:
-        found = _by_network(plan.network, regions, settings.thickness_nm)
+        found = _by_network(plan.network, regions, plan.thickness_nm)
     else:
-        prior = Prior(thickness_nm=settings.thickness_nm, thickness_share=settings.thickness_share)
+        prior = Prior(thickness_nm=plan.thickness_nm, thickness_share=settings.thickness_share)
         found = told_by_library(regions, nodes_of(library, prior), progress=progress)
     return tilt_correction(regions, found, of_a, library, of=cells)
+
+
+def _square(cells: Cells) -> bool:
+    """Return whether cells can be those of a perovskite along ⟨100⟩: nearly square."""
+    edges = [float(np.median(np.linalg.norm(edge, axis=1))) for edge in (cells.a_px, cells.b_px)]
+    right = float(np.median(np.abs(np.sum(cells.a_px * cells.b_px, axis=1)))) / (edges[0] * edges[1])
+    return 1.0 / UNEQUAL < edges[0] / edges[1] < UNEQUAL and right < LEANING
 
 
 def _by_network(path: Path, regions: Regions, thickness_nm: float) -> list[Posterior]:

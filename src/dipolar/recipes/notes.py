@@ -36,17 +36,22 @@ def notes(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
             "lattice differs from the file's, lengths are wrong by as much. lattice_pm (--lattice-pm) sets the scale."
         )
     yield from scatter_notes(settings, measurement)
-    yield from _unused(settings)
+    yield from _unused(settings, measurement)
     if settings.gain_check and measurement.gain_check is None:
         yield from _unchecked(measurement)
     yield from _found(measurement)
     yield from _off_directions(settings, measurement)
 
 
-def _unused(settings: MeasureSettings) -> Iterator[str]:
+def _unused(settings: MeasureSettings, measurement: Measurement) -> Iterator[str]:
     """Yield which settings were given and not used."""
     if settings.zone_axis != "1,0,0" and settings.structure is None:
         yield "zone_axis was given without a structure, so it was not used."
+    if settings.mistilt != "off" and settings.thickness_nm is not None and measurement.findings.tilt is None:
+        if settings.mistilt == "report":
+            yield "thickness_nm was given without a material of which a library of tilt is there: it was not used."
+    elif settings.thickness_nm is not None and settings.mistilt == "off":
+        yield "thickness_nm was given, but mistilt is off, so it was not used."
     if settings.directions is not None and not settings.maps:
         yield "directions were given, but no maps were asked for, so they were not used."
 
@@ -90,7 +95,7 @@ def _tilt(measurement: Measurement) -> Iterator[str]:
     tilt, removed = measurement.findings.tilt, measurement.findings.tilt_removed
     if tilt is None:
         if measurement.record.settings.get("mistilt") == "correct":
-            yield "The tilt could not be told and nothing was corrected: no part of the image holds enough cells."
+            yield "The tilt could not be told and nothing was corrected: nowhere are there enough nearly square cells."
         return
     pm = measurement.calibration.pixel_size_pm
     scale, unit = (1.0, "px") if pm is None else (pm, "pm")

@@ -29,7 +29,7 @@ def tilt_figure(measurement: Measurement, tilt: TiltCorrection) -> Figure:
     removed = measurement.findings.tilt_removed
     height, width = measurement.image.data.shape
     map_width, map_height = panel_size(width / height, widest=(style.TWO_COLUMNS_MM - 10) / 3, tallest=90.0)
-    drawn = style.figure(style.TWO_COLUMNS_MM, map_height + 34)
+    drawn = style.figure(style.TWO_COLUMNS_MM, map_height + 28)
     style.heading(drawn, "Tilt of the crystal", measurement.image.name)
     under = ground(measurement)
     axes = [style.axes_mm(drawn, 2 + k * (map_width + 3), 18, map_width, map_height) for k in range(3)]
@@ -44,9 +44,9 @@ def tilt_figure(measurement: Measurement, tilt: TiltCorrection) -> Figure:
     style.scale_bar(axes[0], measurement.calibration.pixel_size_pm, below=True)
     told = "taken off" if removed else "told and not taken off"
     lines = (
-        f"false displacement {told}: {_mean_words(measurement, tilt)}. Arrows: where the beam leans; numbers: tilt and "
-        f"its standard error in mrad.\nColours are full at {number(full_radius(measurement), 3)} "
-        f"{scene.unit_of(measurement).name}."
+        f"false displacement {told}: {_mean_words(measurement, tilt)}; colours are full at "
+        f"{number(full_radius(measurement), 3)} {scene.unit_of(measurement).name}\n"
+        "arrows: where the beam leans; numbers: tilt and its standard error in mrad"
     )
     full = float(drawn.get_size_inches()[1]) / style.MM
     drawn.text(2 / style.TWO_COLUMNS_MM, 1 - 6.2 / full, lines, size=6.5, va="top", color=style.QUIET, linespacing=1.3)
