@@ -236,16 +236,18 @@ def part_absorptive(options: argparse.Namespace, score: Score) -> None:
 def part_domains(options: argparse.Namespace, score: Score) -> None:
     """Measure films with two opposite domains."""
     from dipolar.recipes.measure import measure_image
+    from dipolar.recipes.settings import SimulateSettings
     from dipolar.recipes.simulate import write_simulated
 
     table = Table("tilt, mrad", "nm", "raw |d|, pm", "corrected |d|, pm", "true", "difference over its sigma")
     rows = []
     for seed, (mrad, nm) in enumerate(((3.0, 12.0), (8.0, 20.0), (-6.0, 25.0))):
         with TemporaryDirectory() as folder:
-            made, path = write_simulated(
-                Path(folder) / "film", layers="BiFeO3:1", height_px=640, width_px=640, tilt_mrad=f"0,{mrad:g}",
-                tilt_change_mrad="0,5", thickness_nm=nm, focus_nm=1.0, seed=seed,
+            settings = SimulateSettings(
+                layers="BiFeO3:1", height_px=640, width_px=640, tilt_mrad=f"0,{mrad:g}", tilt_change_mrad="0,5",
+                thickness_nm=nm, focus_nm=1.0, seed=seed,
             )  # fmt: skip
+            made, path = write_simulated(Path(folder) / "film", settings=settings)
             found = measure_image(
                 path, lattice_pm=396.0, material="BiFeO3", mistilt="correct", thickness_nm=nm, gain_check=False
             )
