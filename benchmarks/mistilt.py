@@ -25,7 +25,8 @@ from dipolar.core.tilt_library import TiltLibrary
 from dipolar.learn.device import threads
 from dipolar.learn.tilt_network import TiltModel, told_by_network
 from dipolar.learn.tilt_network_file import read_tilt_model
-from dipolar.measure.tilt_posterior import MeanCell, Prior, fit_nodes, nodes_of, posterior
+from dipolar.measure.tilt_nodes import Prior, nodes_of
+from dipolar.measure.tilt_posterior import MeanCell, fit_nodes, posterior
 from dipolar.recipes.tilt_library import shipped_library
 from dipolar.recipes.tilt_networks import FOLDER
 from harness.leaning import Seen, by_absorption, by_frozen_phonons, measured

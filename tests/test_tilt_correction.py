@@ -9,12 +9,13 @@ import pytest
 
 from dipolar.core.errors import SettingsError
 from dipolar.core.nouns import Cells, Image
-from dipolar.core.tilt_library import image_terms, stamps_on, state_weights
+from dipolar.core.tilt_library import compared, image_terms, stamps_on, state_weights
 from dipolar.core.tilt_symmetry import TURNS
 from dipolar.measure import build_cells, opposite_offset
 from dipolar.measure.tilt_cells import groups_of, regions_of
 from dipolar.measure.tilt_map import corrected, tilt_correction, told_by_library
-from dipolar.measure.tilt_posterior import MeanCell, Prior, compared, fit_nodes, nodes_of, posterior
+from dipolar.measure.tilt_nodes import Prior, nodes_of
+from dipolar.measure.tilt_posterior import MeanCell, fit_nodes, posterior
 from dipolar.recipes.measure import measure_image
 from dipolar.recipes.mistilt import _square, plan_tilt
 from dipolar.recipes.settings import MeasureSettings
@@ -161,6 +162,8 @@ def test_a_tilt_is_told_and_taken_off(tilted):
     told = measure_image(tilted, mistilt="report", **options)
     plain = measure_image(tilted, mistilt="off", **options)
     removed = measure_image(tilted, mistilt="correct", **options)
+    assert {name for name in removed.record.inputs if name.startswith("tilt/")} == {"tilt/sto.npz"}
+    assert not any(name.startswith("tilt/") for name in plain.record.inputs)
     assert plain.findings.tilt is None and not told.findings.tilt_removed and removed.findings.tilt_removed
     assert np.array_equal(told.cells.displacement_px, plain.cells.displacement_px)
     tilt = removed.findings.tilt

@@ -10,14 +10,15 @@ import pytest
 import torch
 
 from dipolar.core.errors import ChecksumError, DataError, FormatError
-from dipolar.core.tilt_library import STATES, TiltLibrary, turned_terms
+from dipolar.core.tilt_library import STATES, TiltLibrary, compared, turned_terms
+from dipolar.core.tilt_symmetry import TURNS
 from dipolar.learn import tilt_network_data as data
 from dipolar.learn.store import read_model
 from dipolar.learn.tilt_network import told_by_network
-from dipolar.learn.tilt_network_data import draws_of, seen_orders
+from dipolar.learn.tilt_network_data import draws_of
 from dipolar.learn.tilt_network_file import read_tilt_model, write_tilt_model
 from dipolar.learn.tilt_network_fit import RADIUS, fitted_places
-from dipolar.learn.tilt_network_frames import TURNS, seen_numbers, seen_of, turned_seen
+from dipolar.learn.tilt_network_frames import seen_numbers, seen_of, turned_seen
 from dipolar.learn.tilt_network_training import TiltCourse, TiltTask, examined, fresh, lesson_of, train_tilt, unlikely
 from dipolar.recipes.models import SHIPPED
 from dipolar.recipes.tilt_library_shipped import shipped_library
@@ -182,7 +183,7 @@ def test_a_truth_further_off_is_less_likely_and_sigma_counts():
 
 def test_a_network_learns_and_what_it_learns_is_repeatable(small, model):
     library = handmade(lopsided=LOPSIDED)
-    orders = library.orders[seen_orders(library)]
+    orders = library.orders[compared(library)]
     lesson = lesson_of(draws_of(library, 300, np.random.default_rng(4)), orders, cell_pm=CELL_PM)
     task = TiltTask(lesson=lesson, held_out=lesson, orders=orders, size=64)
     with torch.no_grad():

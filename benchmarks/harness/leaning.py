@@ -12,8 +12,8 @@ import numpy as np
 
 from dipolar.core.elements import symbols_of
 from dipolar.core.structure import Structure, cartesian_pm, square_edges_pm, supercell
-from dipolar.core.tilt_library import TiltLibrary
-from dipolar.measure.tilt_posterior import MeanCell, compared
+from dipolar.core.tilt_library import TiltLibrary, compared
+from dipolar.measure.tilt_posterior import MeanCell
 from dipolar.simulate.multislice import (
     AnnularImages,
     Fineness,

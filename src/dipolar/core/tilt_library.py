@@ -17,6 +17,8 @@ from jaxtyping import Complex64, Complex128, Float, Int64
 STATES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 """Displacements (y, x) of B, in units of `TiltLibrary.displacement_pm`, that stamps are known at, in their order; a
 library of a crystal that is never polar has the first alone."""
+LARGEST_ORDER = 7.0
+"""Frequency, in units of the inverse cell, up to which columns are compared with a library; networks see so many."""
 POINTS = 4
 """Nodes that an interpolation takes along each axis: cubic."""
 
@@ -75,6 +77,12 @@ def interpolation(
         part = np.prod((at[:, None] - near[:, others]) / (near[:, [one]] - near[:, others]), axis=1)
         np.put_along_axis(weights, rows[:, [one]], part[:, None], axis=1)
     return weights
+
+
+def compared(library: TiltLibrary) -> Int64[np.ndarray, " term"]:
+    """Return which terms tell a tilt: not the mean, as a detector has an offset, and none beyond what blur leaves."""
+    length = np.linalg.norm(library.orders, axis=1)
+    return np.flatnonzero((length > 0) & (length <= LARGEST_ORDER))
 
 
 def state_weights(shift: Float[np.ndarray, "place 2"], states: int) -> Float[np.ndarray, "place state"]:

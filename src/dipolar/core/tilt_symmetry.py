@@ -11,14 +11,14 @@ from jaxtyping import Complex64, Int64
 
 from dipolar.core.tilt_library import STATES, interpolation, turned_terms
 
-TURNS = tuple(
+TURNS: tuple[Int64[np.ndarray, "2 2"], ...] = tuple(
     np.array(matrix, dtype=np.int64)
     for matrix in (
-        ((1, 0), (0, 1)), ((-1, 0), (0, 1)), ((1, 0), (0, -1)), ((-1, 0), (0, -1)),
-        ((0, 1), (1, 0)), ((0, -1), (1, 0)), ((0, 1), (-1, 0)), ((0, -1), (-1, 0)),
+        ((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0)),
+        ((1, 0), (0, -1)), ((0, 1), (1, 0)), ((-1, 0), (0, 1)), ((0, -1), (-1, 0)),
     )
 )  # fmt: skip
-"""The symmetry of the parent across the beam, 4mm, as matrices on (y, x)."""
+"""The symmetry of the parent across the beam, 4mm, as matrices on (y, x): four turns, and their mirrors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from dipolar.core.errors import DataError
 from dipolar.core.learning import Card
+from dipolar.core.tilt_symmetry import TURNS
 from dipolar.learn.calibration import Calibration
-from dipolar.learn.tilt_network_frames import TURNS, UNIT_MRAD, UNIT_PM, seen_numbers, seen_of, turned_seen
+from dipolar.learn.tilt_network_frames import UNIT_MRAD, UNIT_PM, seen_numbers, seen_of, turned_seen
 
 TOLD = 9
 """Numbers that a network tells: false displacement (y, x), tilt (y, x), root of the covariance of the first

@@ -15,11 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Complex128, Float, Float32, Int64
 
 from dipolar.core.errors import DataError
-from dipolar.core.tilt_library import TiltLibrary, image_terms, interpolation, moved, state_weights
+from dipolar.core.tilt_library import TiltLibrary, compared, image_terms, interpolation, moved, state_weights
 from dipolar.learn.tilt_network_fit import fitted_places
 
-LARGEST_ORDER = 7.0
-"""Frequencies, in units of the inverse cell, up to which terms are seen."""
 LARGEST_TILT_MRAD = 30.0
 """No beam leans further."""
 USUAL_TILT_MRAD, USUAL_SHARE = 8.0, 0.75
@@ -85,12 +83,6 @@ class _Truth:
     """The same as the library must show it: with B first, planes of A lie deeper."""
 
 
-def seen_orders(library: TiltLibrary) -> Int64[np.ndarray, " row"]:
-    """Return which terms of a library a network sees; not the mean, as a detector has an offset."""
-    length = np.linalg.norm(library.orders, axis=1)
-    return np.flatnonzero((length > 0) & (length <= LARGEST_ORDER))
-
-
 def draws_of(library: TiltLibrary, count: int, rng: np.random.Generator) -> TiltDraws:
     """Return regions drawn at random from a library; those in which no columns can be told apart are left out.
 
@@ -109,7 +101,7 @@ def draws_of(library: TiltLibrary, count: int, rng: np.random.Generator) -> Tilt
         If the library does not reach as far as draws do, or has no columns.
     """
     _check_reach(library)
-    rows = seen_orders(library)
+    rows = compared(library)
     order = (3, 4, 0, 1, 2, 5, 6)
     shift = moved(library, library.tilts_mrad, library.tilts_mrad, library.foci_nm).conj()
     stamps = np.ascontiguousarray(np.transpose((library.stamps * shift)[..., rows], order))

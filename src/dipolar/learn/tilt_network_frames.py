@@ -11,14 +11,6 @@ UNIT_PM, UNIT_MRAD = 10.0, 10.0
 """What networks count displacements and tilts in."""
 USUAL_NM = 20.0
 """Thickness of which networks see the logarithm 0."""
-TURNS: tuple[Int64[np.ndarray, "2 2"], ...] = tuple(
-    np.array(matrix, dtype=np.int64)
-    for matrix in (
-        ((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0)),
-        ((1, 0), (0, -1)), ((0, 1), (1, 0)), ((-1, 0), (0, 1)), ((0, -1), (-1, 0)),
-    )
-)  # fmt: skip
-"""Turns and mirrors of the square, on (y, x)."""
 
 
 def seen_numbers(terms: int) -> int:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from dipolar.core.contracts import Progress, silent
 from dipolar.core.learning import Card
-from dipolar.core.tilt_library import TiltLibrary
+from dipolar.core.tilt_library import TiltLibrary, compared
+from dipolar.core.tilt_symmetry import TURNS
 from dipolar.learn.calibration import calibrate, coverage
 from dipolar.learn.task import Batch, Training
 from dipolar.learn.tilt_network import TiltModel, TiltNetwork, ToldTilt, honest, mixed, parts_of
-from dipolar.learn.tilt_network_data import THICKNESS_NM, TiltDraws, draws_of, in_words, seen_orders
+from dipolar.learn.tilt_network_data import THICKNESS_NM, TiltDraws, draws_of, in_words
 from dipolar.learn.tilt_network_file import TARGETS
-from dipolar.learn.tilt_network_frames import TURNS, UNIT_MRAD, UNIT_PM, seen_of, turned_seen
+from dipolar.learn.tilt_network_frames import UNIT_MRAD, UNIT_PM, seen_of, turned_seen
 from dipolar.learn.training import fit
 
 BANDS_MRAD = ((0.0, 5.0), (5.0, 15.0), (15.0, 30.0))
@@ -139,7 +140,7 @@ def train_tilt(
     TrainingError
         As `dipolar.learn.training.fit`.
     """
-    rows = seen_orders(library)
+    rows = compared(library)
     orders, cell_pm = library.orders[rows], library.cell_pm
     few = max(course.draws // 10, 1)
     draws, held_out, others = (

@@ -16,7 +16,8 @@ from dipolar.core.findings import TiltCorrection
 from dipolar.core.nouns import Cells
 from dipolar.core.tilt_library import TiltLibrary
 from dipolar.measure.tilt_cells import Regions
-from dipolar.measure.tilt_posterior import Fits, Nodes, Posterior, fit_nodes, log_posterior, posterior
+from dipolar.measure.tilt_nodes import Nodes
+from dipolar.measure.tilt_posterior import Fits, Posterior, fit_nodes, log_posterior, posterior
 
 STEP = "comparing columns with tilted ones"
 """What is told while it goes on."""
@@ -29,7 +30,7 @@ CHANGE_MRAD = 4.0
 WITNESSES = 4.0
 """As how many regions all others together count: their errors are alike, being mostly those of the library."""
 LENGTH = 0.5
-"""Length over which they do so, over the longest edge of the field of view."""
+"""Length over which false displacements are alike, over the longest edge of the field of view."""
 
 
 def told_by_library(regions: Regions, nodes: Nodes, *, progress: Progress = silent) -> list[Posterior]:

@@ -13,23 +13,20 @@ The evidence of a node is Laplace's approximation: D. J. C. MacKay, Neural Compu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Complex64, Complex128, Float, Int64
+from jaxtyping import Complex128, Float, Int64
 
-from dipolar.core.tilt_library import TiltLibrary, stamps_on, state_weights
+from dipolar.core.tilt_library import state_weights
+from dipolar.measure.tilt_nodes import Nodes
 
-STEP_MRAD = 5.0
-"""Distance of the tilts that are searched, along each axis."""
 ROUNDS = 8
 """Steps of the fit of each node."""
 HOPELESS = (1e9, 400.0, 250.0, 150.0, 60.0, 30.0, 20.0, 18.0)
 """Logarithm of the probability, against the best node's, below which a node is not fitted further, after each step."""
 FARTHEST = 1.5
 """Displacement, in units of the library's, up to which its quadratic may go on."""
-LARGEST_ORDER = 7.0
-"""Frequencies, in units of the inverse cell, up to which terms are compared."""
 RELATIVE, WORSE, FLOOR = 0.06, 3.0, 0.004
 """How wrong terms of the library may be: relative to each, doubled at a frequency of `WORSE` inverse cells and growing
 with its square; and relative to the largest one. Absorption instead of frozen phonons makes such errors."""
@@ -68,46 +65,12 @@ class MeanCell:
     """Number of cells."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prior:
-    """What is known before looking at columns."""
-
-    thickness_nm: float
-    """Thickness of the specimen."""
-    thickness_share: float = 0.2
-    """Standard deviation of it, relative."""
-    tilt_mrad: float = 10.0
-    """Standard deviation of tilts along each axis."""
-    focus_nm: tuple[float, float] = (1.0, 3.5)
-    """Mean and standard deviation of the depth of the focus."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Nodes:
-    """A library on the grid that is searched, with what is known before of each node."""
-
-    tilts_mrad: Float[np.ndarray, "node 2"]
-    thicknesses_nm: Float[np.ndarray, " node"]
-    foci_nm: Float[np.ndarray, " node"]
-    log_prior: Float[np.ndarray, " node"]
-    stamps: Complex64[np.ndarray, "node state 2 term"]
-    """Only the orders that are compared."""
-    slopes: Complex64[np.ndarray, "node state 2 term"]
-    """What a nm of focus changes in them."""
-    focus_sigma_nm: float
-    """How far the focus may be from that of a node: its share of the distance to the next one."""
-    orders: Int64[np.ndarray, "term 2"]
-    b_place: Float[np.ndarray, " 2"]
-    """Place of B where nothing is displaced, in shares of the cell."""
-    library: TiltLibrary
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fits:
     """Every node fitted to one mean cell."""
 
     misfit: Float[np.ndarray, " node"]
-    """Sum of squares over variances, what was known before of that which is free included; infinite where given up."""
+    """Sum of squares over variances, what was known of free values included; infinite where not fitted."""
     volume: Float[np.ndarray, " node"]
     """Logarithm of the determinant of its second derivatives."""
     displacement_pm: Float[np.ndarray, "node 2"]
@@ -138,72 +101,6 @@ class Posterior:
     """Misfit of the best node over the number of values."""
 
 
-def compared(library: TiltLibrary) -> Int64[np.ndarray, " term"]:
-    """Return which terms of a library are compared; not the mean, as a detector has an offset."""
-    length = np.linalg.norm(library.orders, axis=1)
-    return np.flatnonzero((length > 0) & (length <= LARGEST_ORDER))
-
-
-def nodes_of(
-    library: TiltLibrary,
-    prior: Prior,
-    *,
-    tilts_y_mrad: Float[np.ndarray, " ty"] | None = None,
-    tilts_x_mrad: Float[np.ndarray, " tx"] | None = None,
-    thicknesses: int = 5,
-) -> Nodes:
-    """Return the grid that is searched: thicknesses that are likely, all foci, all tilts.
-
-    Parameters
-    ----------
-    library
-        Of the material and the microscope.
-    prior
-        What is known before.
-    tilts_y_mrad, tilts_x_mrad
-        Tilts along each axis; every 5 mrad over the whole library unless given.
-    thicknesses
-        How many thicknesses, over two standard deviations to both sides.
-    """
-    farthest = float(library.tilts_mrad[-1])
-    usual = np.linspace(-farthest, farthest, 2 * int(np.ceil(farthest / STEP_MRAD)) + 1)
-    tilts_y_mrad = usual if tilts_y_mrad is None else tilts_y_mrad
-    tilts_x_mrad = usual if tilts_x_mrad is None else tilts_x_mrad
-    share = prior.thickness_share
-    steps = np.linspace(-2.0, 2.0, thicknesses) if thicknesses > 1 and share > 0 else np.zeros(1)
-    ends = library.thicknesses_nm[[0, -1]]
-    nm = np.unique(np.clip(prior.thickness_nm * np.exp(share * steps), *ends))
-    off = np.log(nm / prior.thickness_nm) / share if share > 0 else np.zeros(len(nm))
-    foci = library.foci_nm
-    rows = compared(library)
-    small = replace(library, stamps=library.stamps[..., rows], orders=library.orders[rows])
-    step = float(np.diff(foci).min()) if len(foci) > 1 else 0.0
-    # foci, and half a step to both sides of each, as far as the library reaches
-    beside = [np.clip(foci + half, foci[0], foci[-1]) for half in (0.0, 0.5 * step, -0.5 * step)]
-    every, which = np.unique(np.round(np.concatenate(beside), 9), return_inverse=True)
-    found = stamps_on(small, tilts_y_mrad=tilts_y_mrad, tilts_x_mrad=tilts_x_mrad, thicknesses_nm=nm, foci_nm=every)
-    stamps, above, below = (found[:, :, :, :, index] for index in np.split(which, 3))
-    apart = np.maximum(beside[1] - beside[2], 1e-6).astype(np.float32)[:, None, None]
-    slopes = (above - below) / apart
-    ty, tx, thick, focus = np.meshgrid(tilts_y_mrad, tilts_x_mrad, np.arange(len(nm)), foci, indexing="ij")
-    stamps, slopes = (
-        np.moveaxis(part, 2, 4).reshape(ty.size, part.shape[2], 2, len(rows)) for part in (stamps, slopes)
-    )
-    index = thick.ravel()
-    tilts = np.stack([ty.ravel(), tx.ravel()], axis=1)
-    log_prior = (
-        -0.5 * np.sum(np.square(tilts / prior.tilt_mrad), axis=1)
-        - 0.5 * np.square(off[index])
-        - 0.5 * np.square((focus.ravel() - prior.focus_nm[0]) / prior.focus_nm[1])
-    )
-    return Nodes(
-        tilts_mrad=tilts, thicknesses_nm=nm[index], foci_nm=focus.ravel(), log_prior=log_prior, stamps=stamps,
-        slopes=slopes,
-        focus_sigma_nm=max(step / np.sqrt(12.0), 1e-3),
-        orders=library.orders[rows], b_place=np.full(2, 0.5), library=library,
-    )  # fmt: skip
-
-
 def fit_nodes(mean: MeanCell, nodes: Nodes, *, only: Int64[np.ndarray, " some"] | None = None) -> Fits:
     """Return nodes fitted to a mean cell; those that turn out hopeless on the way are left where they are.
 
@@ -221,7 +118,7 @@ def fit_nodes(mean: MeanCell, nodes: Nodes, *, only: Int64[np.ndarray, " some"] 
     # how stamps depend on the displacement is slow: the measured one will do
     shift = np.clip(mean.displacement / unit, -FARTHEST, FARTHEST) if unit > 0 else np.zeros(2)
     weights = state_weights(shift[None], nodes.stamps.shape[1])[0].astype(np.float32)
-    centre = mean.spread * np.exp(-2j * np.pi * (g @ nodes.b_place))
+    centre = mean.spread * np.exp(-1j * np.pi * g.sum(axis=1))  # B is in the middle of the cell
     # stamps of A and of B, and what a nm of focus changes in both
     stamps = np.empty((4, len(nodes.stamps), len(g)), dtype=np.complex128)
     for number, kind in enumerate((nodes.stamps, nodes.slopes)):

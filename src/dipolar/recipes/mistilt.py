@@ -12,13 +12,14 @@ from dipolar.core.errors import SettingsError
 from dipolar.core.findings import TiltCorrection
 from dipolar.core.material import PolarMaterial
 from dipolar.core.nouns import Cells, Columns, Image
-from dipolar.core.tilt_library import TiltLibrary
+from dipolar.core.tilt_library import TiltLibrary, compared
 from dipolar.measure import build_cells
 from dipolar.measure.tilt_cells import FEWEST, Regions, regions_of
 from dipolar.measure.tilt_map import tilt_correction, told_by_library
-from dipolar.measure.tilt_posterior import Posterior, Prior, compared, nodes_of
+from dipolar.measure.tilt_nodes import Prior, nodes_of
+from dipolar.measure.tilt_posterior import Posterior
 from dipolar.recipes.settings import MeasureSettings
-from dipolar.recipes.tilt_library_shipped import KEYS, SHIPPED, library_for, shipped_library
+from dipolar.recipes.tilt_library_shipped import KEYS, SHIPPED, library_for, library_path, shipped_library
 from dipolar.recipes.tilt_networks import network_path
 
 REGION_CELLS = 8.0
@@ -41,6 +42,13 @@ class TiltPlan:
     """What was asked for."""
     network: Path | None
     """File of the network that tells the tilt in place of the library, where that was asked for."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that the answer depends on."""
+        given = self.settings.tilt_library
+        library = SHIPPED / f"{self.library.material}.npz" if given is None else library_path(given)
+        return (library,) if self.network is None else (library, self.network)
 
 
 def plan_tilt(settings: MeasureSettings, material: PolarMaterial | None) -> TiltPlan | None:

@@ -133,6 +133,20 @@ def parse_numbers(text: str, *, least: float = 0.0) -> tuple[float, ...]:
     return numbers
 
 
+def parse_thicknesses(text: str) -> tuple[float, ...]:
+    """Return thicknesses in nm, ascending, from ``"30,100"``.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form, or no specimen is so thin or thick.
+    """
+    numbers = parse_numbers(text)
+    if not all(0.3 <= number <= 1000 for number in numbers):
+        raise ValueError("thicknesses are in nm, from 0.3 to 1000")
+    return tuple(sorted(numbers))
+
+
 def _numbers(text: str) -> str:
     return ",".join(f"{number:.12g}" for number in parse_numbers(text))
 

@@ -84,7 +84,7 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
             do="give --lattice-pm, and with --reference the region where that crystal is",
         )
     inputs = {}
-    for path in (settings.edits, settings.structure, settings.material, settings.tilt_library):
+    for path in (settings.edits, settings.structure, settings.material):
         if path is not None and Path(path).is_file():
             inputs[Path(path).name] = sha256_of(path)
     material = None if settings.material is None else load_material(settings.material)
@@ -100,6 +100,8 @@ def prepare(settings: MeasureSettings, image: Image) -> Plan:
             do=f"--reference y0:y1,x0:x1 --opposite {settings.opposite}",
         )
     tilt = plan_tilt(settings, material)
+    if tilt is not None:
+        inputs |= {f"tilt/{path.name}": sha256_of(path) for path in tilt.files}
     return Plan(settings=settings, material=material, motif=motif, edits=edits, inputs=inputs, tilt=tilt)
 
 

@@ -85,7 +85,11 @@ def _read_from(source: Path) -> set[str]:
     """Return sha256 of an image; of a result, of itself and of the image that it was made from."""
     file = next((source / name for name in NAMES if (source / name).is_file()), source)
     made_from = _inputs_of(file.parent) if file.name in NAMES else {}
-    images = {digest for name, digest in made_from.items() if not name.endswith(".safetensors")}
+    images = {
+        digest
+        for name, digest in made_from.items()
+        if not name.endswith(".safetensors") and not name.startswith("tilt/")
+    }
     return images | ({sha256_of(file)} if file.is_file() else set())
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from dipolar.recipes.parse import Formats, parse_numbers
+from dipolar.recipes.parse import Formats, parse_numbers, parse_thicknesses
 from dipolar.recipes.settings import Settings
 
 TiltMaterial = Literal["bfo", "pto", "bto", "sto"]
@@ -49,10 +49,7 @@ class TiltSettings(Settings):
     @field_validator("thickness_nm")
     @classmethod
     def _thicknesses(cls, text: str) -> str:
-        numbers = parse_numbers(text)
-        if not all(0.3 <= number <= 1000 for number in numbers):
-            raise ValueError("thicknesses are in nm, from 0.3 to 1000")
-        return ",".join(f"{number:g}" for number in sorted(numbers))
+        return ",".join(f"{number:g}" for number in parse_thicknesses(text))
 
     @field_validator("tilts")
     @classmethod

@@ -31,22 +31,7 @@ def shipped_library(material: str) -> TiltLibrary:
     ChecksumError
         If its file is damaged.
     """
-    key = KEYS.get(material.lower(), material.lower())
-    path = SHIPPED / f"{key}.npz"
-    there = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.npz")))
-    if key not in KEYS.values():
-        raise SettingsError(
-            "a library of tilt is one that dipolar brings along, or a file.",
-            got=material,
-            do=f"one of {there}, or the path of a {LIBRARY} that dipolar simulate tilt wrote",
-        )
-    if not path.is_file():
-        raise SettingsError(
-            f"a library of tilt comes along for {there}; others are made once.",
-            got=material,
-            do=f"dipolar simulate tilt --material {key} --out {key}-tilt, then --tilt-library {key}-tilt",
-        )
-    return read_tilt_library(path)
+    return read_tilt_library(_shipped_path(material))
 
 
 def library_for(material_or_path: str | Path) -> TiltLibrary:
@@ -62,9 +47,39 @@ def library_for(material_or_path: str | Path) -> TiltLibrary:
     SettingsError, FormatError, ChecksumError
         If there is none, or it is damaged.
     """
+    return read_tilt_library(library_path(material_or_path))
+
+
+def library_path(material_or_path: str | Path) -> Path:
+    """Return the file that `library_for` reads.
+
+    Raises
+    ------
+    SettingsError
+        If it is the name of a material, and none of it comes along.
+    """
     path = Path(material_or_path)
     if path.is_dir() and (path / LIBRARY).is_file():
-        return read_tilt_library(path / LIBRARY)
+        return path / LIBRARY
     if isinstance(material_or_path, Path) or path.suffix == ".npz" or path.is_file():
-        return read_tilt_library(path)
-    return shipped_library(material_or_path)
+        return path
+    return _shipped_path(material_or_path)
+
+
+def _shipped_path(material: str) -> Path:
+    key = KEYS.get(material.lower(), material.lower())
+    path = SHIPPED / f"{key}.npz"
+    there = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.npz")))
+    if key not in KEYS.values():
+        raise SettingsError(
+            "a library of tilt is one that dipolar brings along, or a file.",
+            got=material,
+            do=f"one of {there}, or the path of a {LIBRARY} that dipolar simulate tilt wrote",
+        )
+    if not path.is_file():
+        raise SettingsError(
+            f"a library of tilt comes along for {there}; others are made once.",
+            got=material,
+            do=f"dipolar simulate tilt --material {key} --out {key}-tilt, then --tilt-library {key}-tilt",
+        )
+    return path

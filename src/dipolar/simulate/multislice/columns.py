@@ -8,8 +8,8 @@ from scipy.optimize import least_squares
 
 from dipolar.core.errors import StructureError
 from dipolar.core.structure import Structure
-from dipolar.simulate.multislice.images import AnnularImages
 from dipolar.simulate.multislice.plane import period_of
+from dipolar.simulate.multislice.terms import AnnularImages
 
 STEP_PM = 8.0
 """Distance of the points that are fitted."""
